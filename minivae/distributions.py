@@ -1,0 +1,196 @@
+"""The distributions: sampling, divergence and negative log-densities, each with its gradient.
+
+Every loss comes back as one value an example, shape (B,), in nats: summed over dimensions here,
+averaged over the batch once, in the model. B examples, D pixels, J latent dimensions, K classes.
+"""
+
+import math
+
+import numpy as np
+
+from .layers import ACTIVATIONS
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def variance_forward(log_var, var_floor):
+    """(E7)  var = var_floor + exp(log_var)
+
+    log_var (B, J) -> var (B, J). log_var is log σ² only where the floor is 0; it is never log σ.
+    Source: Zeldes 2018, "Variational Autoencoders Explained in Detail" (the floor 1e-5).
+    """
+    return var_floor + np.exp(log_var)
+
+
+def variance_backward(dvar, log_var):
+    """dlog_var = dvar · exp(log_var):  not dvar · var, for the floor has no slope"""
+    return dvar * np.exp(log_var)
+
+
+def reparameterize_forward(mu, var, eps):
+    """(E8)  z = μ + σ ε,  σ = √var
+
+    mu, var, eps (B, J) -> z (B, J), a sample of N(mu, var) where eps is one of N(0, 1).
+    Source: Kingma, Welling 2014, "Auto-Encoding Variational Bayes", section 2.4.
+    """
+    std = np.sqrt(var)
+    return mu + std * eps
+
+
+def reparameterize_backward(dz, var, eps):
+    """dmu = dz,  dvar = dz · ε / (2 σ)"""
+    std = np.sqrt(var)
+    dvar = dz * eps / (2 * std)
+    return dz, dvar
+
+
+def gaussian_kl_forward(mu, var):
+    """(E9)  KL[N(μ, var) ‖ N(0, I)] = ½ Σ_j (μ_j² + var_j − log var_j − 1)
+
+    mu, var (B, J) -> kl (B,), nats.
+    Source: Kingma, Welling 2014, appendix B.
+    """
+    # var − 1 first: near var = 1 it is exact, and the small difference to log var survives.
+    return 0.5 * np.sum(mu * mu + ((var - 1) - np.log(var)), axis=1)
+
+
+def gaussian_kl_backward(dkl, mu, var):
+    """dmu = dkl · μ,  dvar = dkl · ½ (1 − 1 / var)"""
+    dkl = dkl.reshape(-1, 1)
+    dmu = dkl * mu
+    dvar = dkl * 0.5 * (1 - 1 / var)
+    return dmu, dvar
+
+
+def squared_error_forward(x, mu):
+    """(E10)  sse = Σ_d (x_d − μ_d)²
+
+    x, mu (B, D) -> sse (B,).
+    Source: Legendre 1805, "Nouvelles méthodes pour la détermination des orbites des comètes".
+    """
+    error = x - mu
+    return np.sum(error * error, axis=1)
+
+
+def squared_error_backward(dsse, x, mu):
+    """dmu = 2 dsse (μ − x)"""
+    return 2 * dsse.reshape(-1, 1) * (mu - x)
+
+
+def gaussian_nll_forward(x, mu, var):
+    """(E11)  −log N(x; μ, var) = ½ Σ_d ((x_d − μ_d)² / var_d + log var_d + log 2π)
+
+    x, mu, var (B, D) -> nll (B,), nats.
+    Source: Kingma, Welling 2014, appendix C.2.
+    """
+    error = x - mu
+    return 0.5 * np.sum(error * error / var + np.log(var) + LOG_2PI, axis=1)
+
+
+def gaussian_nll_backward(dnll, x, mu, var):
+    """dmu = dnll (μ − x) / var,  dvar = dnll · ½ (1 − (x − μ)² / var) / var"""
+    dnll = dnll.reshape(-1, 1)
+    error = x - mu
+    dmu = -dnll * error / var
+    # Divided twice: var² would leave the range of float32 long before the quotient does.
+    dvar = dnll * 0.5 * (1 - error * error / var) / var
+    return dmu, dvar
+
+
+def bernoulli_nll_forward(x, logits):
+    """(E12)  −log p(x) = Σ_d (log(1 + exp a_d) − x_d a_d),  a the logit of p(x_d = 1)
+
+    x in [0, 1] and logits (B, D) -> nll (B,), nats; for a grey x a cross-entropy, not a density.
+    Source: Kingma, Welling 2014, appendix C.1.
+    """
+    # log(1 + exp a) = m + log(1 + exp(−|a|)), m = max(a, 0), −|a| = a − 2m: exp never overflows.
+    m = np.where(logits.real > 0, logits, 0)
+    softplus = m + np.log1p(np.exp(logits - 2 * m))
+    return np.sum(softplus - x * logits, axis=1)
+
+
+def bernoulli_nll_backward(dnll, x, probs):
+    """dlogits = dnll (p − x),  p = sigmoid(logits)"""
+    return dnll.reshape(-1, 1) * (probs - x)
+
+
+def categorical_nll_forward(logits, y):
+    """(E13)  −log p(y) = −Σ_k y_k log p_k,  log p_k = logit_k − log Σ_l exp(logit_l)
+
+    logits, y (B, K) -> ce (B,), nats. y holds one-hot rows; a row of zeros, no label, costs 0.
+    Source: Bishop 2006, "Pattern Recognition and Machine Learning", section 4.3.4.
+    """
+    shifted = logits - np.max(logits.real, axis=1, keepdims=True)
+    log_probs = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+    return -np.sum(y * log_probs, axis=1)
+
+
+def categorical_nll_backward(dce, probs, y):
+    """dlogits = dce (p Σ_k y_k − y);  for a one-hot y the well-known p − y"""
+    return dce.reshape(-1, 1) * (probs * np.sum(y, axis=1, keepdims=True) - y)
+
+
+class Gaussian:
+    """p(x|z) = N(mean, decoder_std² I): the squared error over 2σ², and a constant.
+
+    Like the two classes below: from the decoder's heads to the mean and variance of p(x|z), the
+    squared error and the nll; and from dnll back to the gradient of each head.
+    """
+
+    heads = ("out",)
+
+    def __init__(self, output, std):
+        self.output = output
+        self.var = std * std
+
+    def forward(self, x, out):
+        mean = self.output.forward(out)
+        sse = squared_error_forward(x, mean)
+        nll = sse / (2 * self.var) + x.shape[1] / 2 * (LOG_2PI + math.log(self.var))
+        return mean, self.var, sse, nll
+
+    def backward(self, dnll, x, mean, var, out):
+        dsse = dnll / (2 * var)
+        dmean = squared_error_backward(dsse, x, mean)
+        dout = self.output.backward(dmean, mean)
+        return [dout]
+
+
+class GaussianLearned:
+    """p(x|z) = N(mean, var), the variance of each pixel from a second head."""
+
+    heads = ("out", "log_var")
+
+    def __init__(self, output, var_floor):
+        self.output = output
+        self.var_floor = var_floor
+
+    def forward(self, x, out, log_var):
+        mean = self.output.forward(out)
+        var = variance_forward(log_var, self.var_floor)
+        sse = squared_error_forward(x, mean)
+        nll = gaussian_nll_forward(x, mean, var)
+        return mean, var, sse, nll
+
+    def backward(self, dnll, x, mean, var, out, log_var):
+        dmean, dvar = gaussian_nll_backward(dnll, x, mean, var)
+        dlog_var = variance_backward(dvar, log_var)
+        dout = self.output.backward(dmean, mean)
+        return [dout, dlog_var]
+
+
+class Bernoulli:
+    """p(x|z) = Π_d Bernoulli(x_d; mean_d), mean = sigmoid(out); a mean is all it has."""
+
+    heads = ("out",)
+    output = ACTIVATIONS["sigmoid"]
+
+    def forward(self, x, out):
+        mean = self.output.forward(out)
+        sse = squared_error_forward(x, mean)
+        nll = bernoulli_nll_forward(x, out)
+        return mean, None, sse, nll
+
+    def backward(self, dnll, x, mean, var, out):
+        dout = bernoulli_nll_backward(dnll, x, mean)
+        return [dout]
