@@ -1,0 +1,247 @@
+"""Data: strokes are made, MNIST is found or fetched and verified; both are rows of pixels."""
+
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .errors import DataError, FileError
+
+# name: (images, labels), each file with the SHA-256 of its raw and of its gzipped content
+MNIST = {
+    "train": (
+        (
+            "train-images-idx3-ubyte",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        ),
+        (
+            "train-labels-idx1-ubyte",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        ),
+    ),
+    "test": (
+        (
+            "t10k-images-idx3-ubyte",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        ),
+        (
+            "t10k-labels-idx1-ubyte",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+    ),
+}
+MIRRORS = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+)
+MAX_BYTES = 1 << 26  # of one file's data; the largest, MNIST's training images, has 47 million
+STROKES = {"train": (20_000, 0), "test": (4_000, 1)}  # number of images, seed
+
+
+def load(name, split="train", root=None):
+    """"mnist" or "strokes", "train" or "test" -> images (N, 784) float32 in [0, 1], labels (N,).
+
+    root: the folder of MNIST's files, else that of the variable MINIVAE_DATA, and no other is
+    looked into; where neither is named, the user's cache, and then a download. Raises DataError for
+    an unknown name, FileError for a file that is missing or is not what it should be.
+    """
+    if name not in ("mnist", "strokes") or split not in MNIST:
+        raise DataError(f"{name!r}, {split!r}: load 'mnist' or 'strokes', 'train' or 'test'")
+    if name == "strokes":
+        images, labels, _ = strokes(*STROKES[split])
+        return images, labels
+    folder = root or os.environ.get("MINIVAE_DATA")
+    pixels, labels = (_mnist_file(folder, *file) for file in MNIST[split])
+    return pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64)
+
+
+def minibatches(order, batch_size):
+    """Cut an order of row numbers (N,) into batches; the last may be smaller."""
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def as_rows(name, array, width, dtype):
+    """The array (n, width) in the dtype, or a DataError that tells what is wrong with it."""
+    dtype = np.dtype(dtype)
+    shape = getattr(array, "shape", type(array).__name__)
+    if len(shape) != 2 or shape[0] == 0 or shape[1] != width:
+        raise DataError(f"{name} is {shape}; it must be (n, {width}), one row an example")
+    if array.dtype.kind not in ("f", dtype.kind):
+        raise DataError(f"{name} has dtype {array.dtype}; the model computes in {dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def one_hot(labels, num_classes, dtype="float32"):
+    """labels (n,), whole numbers, -> rows (n, num_classes); rows are passed on in the dtype."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        return as_rows("labels", labels, num_classes, dtype)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"labels are {labels.dtype} {labels.shape}; they must be integers (n,)")
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(wrong):
+        i = wrong[0]
+        raise DataError(f"labels[{i}] is {labels[i]}; this model has {num_classes} classes, from 0")
+    return np.eye(num_classes, dtype=dtype)[labels]
+
+
+def strokes(n, seed=0):
+    """n digits written by a hand that varies -> images (n, 784), labels (n,), factors.
+
+    Images are float32 in [0, 1] in steps of 1/255, white on black, 28 × 28 rows of pixels, digits
+    in equal numbers. factors is {name: (n,) float32}, all drawn from the seed, independently:
+    slant (tangent of the lean to the right), width and height (1 is the template's), rotation
+    (radians, clockwise), thickness (pixels), wobble (pixels of a smooth bending), offset_x and
+    offset_y (pixels, right and down).
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % 10)
+
+    def normal(mean, std):
+        return np.clip(rng.normal(mean, std, n), mean - 2.5 * std, mean + 2.5 * std).astype("f4")
+
+    factors = {
+        "slant": normal(0.15, 0.2),
+        "width": normal(1, 0.13),
+        "height": normal(1, 0.08),
+        "rotation": normal(0, 0.1),
+        "thickness": normal(2.7, 0.5),
+        "wobble": normal(0.6, 0.24),
+        "offset_x": normal(0, 0.7),
+        "offset_y": normal(0, 0.7),
+    }
+    phases = rng.uniform(0, 2 * math.pi, (n, 2)).astype("f4")
+    images = np.empty((n, 784), np.float32)
+    for rows in minibatches(np.arange(n), 500):
+        hand = {name: values[rows, None] for name, values in factors.items()}
+        images[rows] = _write(labels[rows], hand, phases[rows])
+    return images, labels, factors
+
+
+def _write(labels, hand, phases):
+    """Bend and move the templates' points, then put ink along them -> (n, 784)."""
+    x, y = (TEMPLATES[labels] * 9).transpose(2, 0, 1)  # (n, T), pixels from the centre
+    y = y * hand["height"]
+    x = x * hand["width"] - y * hand["slant"]
+    bend = 2 * math.pi / 18
+    x, y = (
+        x + hand["wobble"] * np.sin(bend * y + phases[:, :1]),
+        y + hand["wobble"] * np.sin(bend * x + phases[:, 1:]),
+    )
+    cos, sin = np.cos(hand["rotation"]), np.sin(hand["rotation"])
+    x, y = cos * x - sin * y + hand["offset_x"], sin * x + cos * y + hand["offset_y"]
+
+    # The points stand in pairs, the ends of short pieces. A Gaussian dab on the middle of each,
+    # weighted by its length, adds up to a line whose height is 1 along its middle. A dab is a
+    # product of its row and its column, and the sum of dabs is one matrix product an image.
+    length = np.hypot(x[:, 1::2] - x[:, ::2], y[:, 1::2] - y[:, ::2])
+    x, y = (x[:, 1::2] + x[:, ::2]) / 2, (y[:, 1::2] + y[:, ::2]) / 2
+    std = hand["thickness"] / 3.75  # then the ink below is a half at half the thickness
+    pixel = np.arange(28, dtype=np.float32) - np.float32(13.5)
+    across = np.exp(-0.5 * ((pixel - x[:, :, None]) / std[:, :, None]) ** 2)
+    down = np.exp(-0.5 * ((pixel - y[:, :, None]) / std[:, :, None]) ** 2)
+    weight = length / (std * math.sqrt(2 * math.pi))
+    height = (down * weight[:, :, None]).transpose(0, 2, 1) @ across
+    ink = 1 - np.exp(-4 * height)
+    return np.rint(ink * 255).reshape(-1, 784) / np.float32(255)
+
+
+def _template(*lines, pieces=64):
+    """Polylines in the box [−1, 1]², y down, cut into pieces of equal length -> (2 · pieces, 2)."""
+    lines = [np.array(line, float) for line in lines]
+    lengths = [np.hypot(*np.diff(line, axis=0).T) for line in lines]
+    total = sum(part.sum() for part in lengths)
+    ends = []
+    for line, part in zip(lines, lengths):
+        along = np.concatenate([[0], np.cumsum(part)])
+        count = max(1, round(pieces * along[-1] / total))
+        if line is lines[-1]:
+            count = pieces - len(ends) // 2
+        stops = np.linspace(0, along[-1], count + 1)
+        points = np.stack([np.interp(stops, along, axis) for axis in line.T], axis=1)
+        ends += np.repeat(points, 2, axis=0)[1:-1].tolist()
+    return np.array(ends, np.float32)
+
+
+def _arc(x, y, rx, ry, start, stop):
+    """Points of an ellipse; degrees, 0 to the right, 90 down."""
+    angle = np.radians(np.linspace(start, stop, 60))
+    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1).tolist()
+
+
+TEMPLATES = np.stack(
+    [
+        _template(_arc(0, 0, 0.6, 1, -90, 270)),
+        _template([(-0.3, -0.6), (0.05, -1), (0.05, 1)]),
+        _template([*_arc(0, -0.45, 0.55, 0.55, -170, 35), (-0.6, 1), (0.65, 1)]),
+        _template([*_arc(-0.05, -0.5, 0.5, 0.5, -150, 90), *_arc(-0.05, 0.5, 0.6, 0.5, -90, 150)]),
+        _template([(0.1, -1), (-0.6, 0.3), (0.65, 0.3)], [(0.25, -0.3), (0.25, 1)]),
+        _template([(0.55, -1), (-0.4, -1), *_arc(-0.02, 0.38, 0.6, 0.62, -140, 145)]),
+        _template([*_arc(0.5, 0.4, 1.05, 1.4, -95, -180), *_arc(0, 0.44, 0.55, 0.56, 180, -180)]),
+        _template([(-0.55, -1), (0.6, -1), (-0.1, 1)]),
+        _template(_arc(0, -0.52, 0.46, 0.48, 90, 450), _arc(0, 0.48, 0.56, 0.52, -90, 270)),
+        _template([*_arc(0, -0.45, 0.52, 0.55, 0, -360), (0.5, 0.2), (0.3, 1)]),
+    ]
+)
+
+
+def _mnist_file(folder, name, raw_digest, gzip_digest):
+    """The array of one IDX file, from the folder or else from the cache or the mirrors."""
+    if folder:
+        return _verified(Path(folder), name, raw_digest)
+    import pooch
+
+    cache = Path(pooch.os_cache("minivae"))
+    try:
+        return _verified(cache, name, raw_digest)
+    except FileError:
+        _download(cache, f"{name}.gz", gzip_digest)
+    return _verified(cache, name, raw_digest)
+
+
+def _download(cache, name, digest):
+    import pooch
+
+    failures = []
+    for mirror in MIRRORS:
+        try:
+            pooch.retrieve(f"{mirror}{name}", f"sha256:{digest}", name, cache)
+            return
+        except (OSError, ValueError) as error:
+            failures.append(f"{mirror}{name}: {error}")
+    raise FileError(f"cannot fetch {name}; put it into {cache} by hand. " + "; ".join(failures))
+
+
+def _verified(folder, name, digest):
+    """Read folder/name, or folder/name.gz, and hold its raw content against the SHA-256."""
+    path = folder / name
+    if not path.exists():
+        path = folder / f"{name}.gz"
+    if not path.exists():
+        raise FileError(f"{folder} has neither {name} nor {name}.gz")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(f"{path} cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise FileError(f"{path} is not MNIST's {name}: its SHA-256 differs from {digest}")
+    return parse_idx(content, path)
+
+
+def parse_idx(content, path):
+    """The bytes of an IDX file -> array of uint8, of the shape that its header tells."""
+    ndim = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
+    start = 4 + 4 * ndim
+    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
+    if not ndim or len(content) != start + math.prod(shape):
+        raise FileError(f"{path} is no IDX file of bytes: header and length do not fit together")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
