@@ -1,0 +1,247 @@
+"""The variational autoencoder: forward, and the same lines upside down."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import distributions
+from .config import VAEConfig
+from .datasets import as_rows, one_hot
+from .distributions import (
+    categorical_nll_backward,
+    categorical_nll_forward,
+    gaussian_kl_backward,
+    gaussian_kl_forward,
+    reparameterize_backward,
+    reparameterize_forward,
+    variance_backward,
+    variance_forward,
+)
+from .errors import ConfigError, DataError, DeviceError
+from .layers import ACTIVATIONS, OUTPUTS, softmax_backward, softmax_forward
+from .mlp import MLP, Linear
+from .parameters import glorot_uniform, views
+
+DTYPES = ("float32", "float64", "complex128")
+
+
+@dataclass
+class Activations:
+    """Every value of one forward pass. A list h is a network's input, then its hidden layers.
+
+    x (B, D); eps, mu, log_var, var, z (B, J); y, logits, probs (B, K); of p(x|z) the decoder's
+    heads, its mean and its variance (B, D); nll, sse, kl, ce (B,). None: not in this model.
+    """
+
+    x: Any
+    eps: Any
+    y: Any = None
+    encoder_h: list = field(default_factory=list)
+    mu: Any = None
+    log_var: Any = None
+    var: Any = None
+    kl: Any = None
+    z: Any = None
+    classifier_h: list = field(default_factory=list)
+    logits: Any = None
+    probs: Any = None
+    ce: Any = None
+    decoder_h: list = field(default_factory=list)
+    heads: list = field(default_factory=list)
+    mean: Any = None
+    decoder_var: Any = None
+    sse: Any = None
+    nll: Any = None
+
+
+class VAE:
+    """theta (P,) and dtheta (P,) hold every parameter and its gradient."""
+
+    def __init__(self, config=None, seed=0, dtype="float32", device="cpu"):
+        """Glorot weights drawn from the seed. complex128 is for complex-step checks."""
+        if np.dtype(dtype).name not in DTYPES:
+            raise ConfigError(f"dtype={dtype!r}: one of {', '.join(DTYPES)}")
+        if device != "cpu":
+            raise DeviceError(f"device={device!r}: this version computes on the CPU, device='cpu'")
+        self.config = config = config or VAEConfig()
+        self.dtype = np.dtype(dtype)
+        D, J, K = config.data_dim, config.latent_dim, config.num_classes
+        activation, output = ACTIVATIONS[config.activation], OUTPUTS[config.decoder_output]
+        self.likelihood = {
+            "gaussian": distributions.Gaussian(output, config.decoder_std),
+            "gaussian_learned": distributions.GaussianLearned(output, config.var_floor),
+            "bernoulli": distributions.Bernoulli(),
+        }[config.likelihood]
+
+        self.encoder = MLP("encoder", (D, *config.encoder_layers), activation)
+        self.mu_head = Linear("encoder.mu", self.encoder.width, J)
+        self.log_var_head = Linear("encoder.log_var", self.encoder.width, J)
+        networks = [self.encoder, self.mu_head, self.log_var_head]
+        self.classifier = None
+        if K:
+            self.classifier = MLP("classifier", (D, *config.classifier_layers), activation)
+            self.logits_head = Linear("classifier.out", self.classifier.width, K)
+            networks += [self.classifier, self.logits_head]
+        self.decoder = MLP("decoder", (J + K, *config.decoder_layers), activation)
+        self.decoder_heads = [
+            Linear(f"decoder.{head}", self.decoder.width, D) for head in self.likelihood.heads
+        ]
+        networks += [self.decoder, *self.decoder_heads]
+
+        shapes = {name: shape for part in networks for name, shape in part.shapes.items()}
+        self.theta = glorot_uniform(shapes, seed).astype(self.dtype)
+        self.dtheta = np.zeros_like(self.theta)
+        self._parameters = views(self.theta, shapes)
+        self._gradients = views(self.dtheta, shapes)
+
+    def forward(self, x, eps, labels=None):
+        """(E15)  loss = 1/B Σ_b (nll_b + β kl_b + w ce_b)
+
+        x (B, D); eps (B, J), noise of N(0, 1); labels (B,) integers, (B, K) one-hot rows, or None,
+        and then nothing is paid for the class -> loss, nats, and every value on the way to it.
+        Source: Kingma, Welling 2014, equation 10; the classifier: Zeldes 2018.
+        """
+        config, p = self.config, self._parameters
+        acts = self._admit(x, eps, labels)
+
+        acts.encoder_h = self.encoder.forward(acts.x, p)
+        acts.mu = self.mu_head.forward(acts.encoder_h[-1], p)
+        acts.log_var = self.log_var_head.forward(acts.encoder_h[-1], p)
+        acts.var = variance_forward(acts.log_var, config.var_floor)
+        acts.kl = gaussian_kl_forward(acts.mu, acts.var)
+        acts.z = reparameterize_forward(acts.mu, acts.var, acts.eps)
+        cost = config.beta * acts.kl
+        code = acts.z
+
+        if self.classifier:
+            acts.classifier_h = self.classifier.forward(acts.x, p)
+            acts.logits = self.logits_head.forward(acts.classifier_h[-1], p)
+            acts.probs = softmax_forward(acts.logits)
+            ce = categorical_nll_forward(acts.logits, acts.y)
+            acts.ce = None if labels is None else ce
+            cost = cost + config.classifier_weight * ce
+            code = np.concatenate([acts.z, acts.probs], axis=1)
+
+        acts.decoder_h = self.decoder.forward(code, p)
+        acts.heads = [head.forward(acts.decoder_h[-1], p) for head in self.decoder_heads]
+        px = self.likelihood.forward(acts.x, *acts.heads)
+        acts.mean, acts.decoder_var, acts.sse, acts.nll = px
+        cost = cost + acts.nll
+        return np.mean(cost), acts
+
+    def backward(self, acts):
+        """dtheta = ∂loss/∂θ, from the values of one forward pass: its lines upside down."""
+        config, p, g = self.config, self._parameters, self._gradients
+        dcost = np.full_like(acts.nll, 1 / len(acts.nll))  # of the mean over the batch, only here
+
+        dnll = dcost
+        px = acts.mean, acts.decoder_var
+        dheads = self.likelihood.backward(dnll, acts.x, *px, *acts.heads)
+        heads = zip(self.decoder_heads, dheads)
+        dh = sum(head.backward(dhead, acts.decoder_h[-1], p, g) for head, dhead in heads)
+        dcode = self.decoder.backward(dh, acts.decoder_h, p, g)
+
+        dz = dcode
+        if self.classifier:
+            dz, dprobs = np.split(dcode, [config.latent_dim], axis=1)
+            dce = config.classifier_weight * dcost
+            # Two paths to the logits: from the label, and from the reconstruction unless it is cut.
+            dlogits_ce = categorical_nll_backward(dce, acts.probs, acts.y)
+            dlogits_code = config.label_gradient * softmax_backward(dprobs, acts.probs)
+            dlogits = dlogits_ce + dlogits_code
+            dh = self.logits_head.backward(dlogits, acts.classifier_h[-1], p, g)
+            self.classifier.backward(dh, acts.classifier_h, p, g, input_gradient=False)
+
+        dkl = config.beta * dcost
+        # Two paths to mu and var: from the sample and from the KL.
+        dmu_z, dvar_z = reparameterize_backward(dz, acts.var, acts.eps)
+        dmu_kl, dvar_kl = gaussian_kl_backward(dkl, acts.mu, acts.var)
+        dmu = dmu_z + dmu_kl
+        dvar = dvar_z + dvar_kl
+        dlog_var = variance_backward(dvar, acts.log_var)
+        # Two paths to the encoder's last layer: from either head.
+        dh_mu = self.mu_head.backward(dmu, acts.encoder_h[-1], p, g)
+        dh_log_var = self.log_var_head.backward(dlog_var, acts.encoder_h[-1], p, g)
+        dh = dh_mu + dh_log_var
+        self.encoder.backward(dh, acts.encoder_h, p, g, input_gradient=False)
+
+    def parameters(self):
+        """{"encoder.0.W": view of theta, …}."""
+        return dict(self._parameters)
+
+    def gradients(self):
+        """{"encoder.0.W": view of dtheta, …}: the same names, the same order."""
+        return dict(self._gradients)
+
+    def astype(self, dtype):
+        """A copy with the same weights in another dtype."""
+        copy = VAE(self.config, dtype=dtype)
+        copy.theta[...] = self.theta
+        return copy
+
+    def to(self, device):
+        """A copy with the same weights on another device."""
+        copy = VAE(self.config, dtype=self.dtype, device=device)
+        copy.theta[...] = self.theta
+        return copy
+
+    def encode(self, x):
+        """x (n, D) -> mu, var (n, J): q(z|x) = N(mu, var)."""
+        x = as_rows("x", x, self.config.data_dim, self.dtype)
+        h = self.encoder.forward(x, self._parameters)[-1]
+        mu = self.mu_head.forward(h, self._parameters)
+        log_var = self.log_var_head.forward(h, self._parameters)
+        return mu, variance_forward(log_var, self.config.var_floor)
+
+    def classify(self, x):
+        """x (n, D) -> probs (n, K), of a model with classes."""
+        x = as_rows("x", x, self.config.data_dim, self.dtype)
+        h = self.classifier.forward(x, self._parameters)[-1]
+        return softmax_forward(self.logits_head.forward(h, self._parameters))
+
+    def decode(self, z, probs=None):
+        """z (n, J), probs (n, K) where there are classes -> the mean of p(x|z), (n, D)."""
+        return self.likelihood.output.forward(self._heads(z, probs)[0])
+
+    def nll(self, x, z, probs=None):
+        """x (n, D), z (n, J), probs (n, K) where there are classes -> −log p(x|z), (n,), nats."""
+        x = as_rows("x", x, self.config.data_dim, self.dtype)
+        return self.likelihood.forward(x, *self._heads(z, probs))[-1]
+
+    def sample(self, n, digit=None, seed=0):
+        """z ~ N(0, I), decoded -> (n, D), all of one digit, or of each class in its turn."""
+        J, K = self.config.latent_dim, self.config.num_classes
+        z = np.random.default_rng(seed).standard_normal((n, J), dtype=np.float32)
+        if digit is None and not K:
+            return self.decode(z)
+        labels = np.arange(n) % K if digit is None else np.full(n, digit)
+        return self.decode(z, one_hot(labels, K, self.dtype))
+
+    def reconstruct(self, x):
+        """x (n, D) -> (n, D), decoded from z = mu and the predicted probabilities."""
+        mu, _ = self.encode(x)
+        return self.decode(mu, self.classify(x) if self.classifier else None)
+
+    def _heads(self, z, probs):
+        code = as_rows("z", z, self.config.latent_dim, self.dtype)
+        if self.classifier:
+            probs = as_rows("probs", probs, self.config.num_classes, self.dtype)
+            code = np.concatenate([code, probs], axis=1)
+        h = self.decoder.forward(code, self._parameters)[-1]
+        return [head.forward(h, self._parameters) for head in self.decoder_heads]
+
+    def _admit(self, x, eps, labels):
+        """Arrays of the right shapes in the model's dtype; no label is a row of zeros."""
+        x = as_rows("x", x, self.config.data_dim, self.dtype)
+        eps = as_rows("eps", eps, self.config.latent_dim, self.dtype)
+        if len(eps) != len(x):
+            raise DataError(f"eps has {len(eps)} rows and x has {len(x)}: one each an example")
+        if not self.classifier:
+            return Activations(x, eps)
+        if labels is None:
+            labels = np.zeros((len(x), self.config.num_classes), self.dtype)
+        y = one_hot(labels, self.config.num_classes, self.dtype)
+        if len(y) != len(x):
+            raise DataError(f"labels has {len(y)} rows and x has {len(x)}: one each an example")
+        return Activations(x, eps, y)
