@@ -1,0 +1,240 @@
+"""The command line: `minivae train`."""
+
+import argparse
+import dataclasses
+import json
+import platform
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, checkpoint, datasets, plots, training
+from .config import LIKELIHOODS, VAEConfig
+from .datasets import one_hot
+from .errors import ConfigError, MinivaeError
+from .layers import ACTIVATIONS, OUTPUTS
+from .references import Protocol, card
+from .vae import VAE
+
+PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
+STYLES = 3  # the random stream of the pictures; see training.EPOCHS
+TERMS = {"nll": ".2f", "sse": ".2f", "kl": ".2f", "ce": ".3f", "accuracy": ".4f",
+         "loss_auto_encode": ".2f"}
+COLUMNS = {  # of the lines that an epoch prints: key of the history and format
+    "epoch": "",
+    "step": "",
+    "seconds": ".2f",
+    **{f"train_{term}": form for term, form in TERMS.items()},
+    **{f"test_{term}": form for term, form in TERMS.items()},
+    "test_neg_elbo": ".2f",
+}
+WIDTHS = [max(7, len(key.split("_", 1)[-1].removeprefix("loss_")) + 1) for key in COLUMNS]
+
+
+def main(argv=None):
+    options = parser().parse_args(argv)
+    try:
+        options.command(options)
+    except MinivaeError as error:
+        sys.exit(f"minivae: {error}")
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="minivae", description="A variational autoencoder by hand.")
+    top.add_argument("--version", action="version", version=f"minivae {__version__}")
+    commands = top.add_subparsers(required=True, metavar="command")
+    train = commands.add_parser(
+        "train",
+        help="train a model and leave a run folder",
+        description="Train a model and leave a run folder: its weights, history and pictures.",
+    )
+    train.set_defaults(command=train_command)
+    add = train.add_argument
+    add("data", nargs="?", default="strokes", choices=("strokes", "mnist"),
+        help="strokes are made on the spot (default); mnist is found or downloaded")
+    add("--epochs", type=int, default=20, help="passes over the training images [%(default)s]")
+    add("--batch-size", type=int, default=100, help="images a step [%(default)s]")
+    add("--lr", type=float, default=1e-3, help="learning rate of Adam [%(default)s]")
+    add("--latent", type=int, default=10, help="latent dimensions [%(default)s]")
+    add("--hidden", type=widths, default=(128,), metavar="N,N,…",
+        help="widths of the hidden layers of encoder and classifier, mirrored in the decoder; "
+        "none: a linear model [128]")
+    add("--activation", choices=ACTIVATIONS, default="sigmoid",
+        help="of the hidden layers [%(default)s]")
+    add("--likelihood", choices=LIKELIHOODS, default="gaussian", help="p(x|z) [%(default)s]")
+    add("--decoder-std", type=float, default=0.5,
+        help="σ of the gaussian p(x|z), in grey levels of [0, 1] [%(default)s]")
+    add("--decoder-output", choices=OUTPUTS, default="sigmoid",
+        help="what makes the gaussian's mean [%(default)s]")
+    add("--beta", type=float, default=1.0, help="weight of the KL [%(default)s]")
+    add("--no-classifier", action="store_true", help="a plain VAE, which sees no labels")
+    add("--cut-label-gradient", action="store_true",
+        help="keep the reconstruction's gradient out of the classifier")
+    add("--holdout", type=int, metavar="N",
+        help="first training images kept for validation [mnist 5000, strokes 0]")
+    add("--seed", type=int, default=0,
+        help="of the weights, the batches and the noise [%(default)s]")
+    add("--dtype", choices=("float32", "float64"), default="float32",
+        help="of the arithmetic [%(default)s]")
+    add("--data-dir", metavar="DIR",
+        help="folder of MNIST's four files [$MINIVAE_DATA, else a cache and a download]")
+    add("--out", metavar="DIR", help="the run folder, a new one [runs/DATA, runs/DATA-2, …]")
+    return top
+
+
+def widths(text):
+    """"500,200" -> (500, 200), "none" -> ()."""
+    if text == "none":
+        return ()
+    layers = tuple(int(width) for width in text.split(","))
+    if min(layers) < 1:
+        raise argparse.ArgumentTypeError("a layer has at least one unit; none is a linear model")
+    return layers
+
+
+def train_command(options):
+    config = VAEConfig(
+        latent_dim=options.latent,
+        encoder_layers=options.hidden,
+        decoder_layers=options.hidden[::-1],
+        classifier_layers=options.hidden,
+        activation=options.activation,
+        likelihood=options.likelihood,
+        decoder_std=options.decoder_std,
+        decoder_output=options.decoder_output,
+        num_classes=0 if options.no_classifier else 10,
+        label_gradient=not options.cut_label_gradient,
+        beta=options.beta,
+    )
+    holdout = options.holdout
+    if holdout is None:
+        holdout = 5000 if options.data == "mnist" else 0
+    images, labels = datasets.load(options.data, "train", options.data_dir)
+    test = datasets.load(options.data, "test", options.data_dir)
+    if not 0 <= holdout < len(images):
+        raise ConfigError(f"--holdout {holdout}: there are {len(images)} training images")
+    vae = VAE(config, seed=options.seed, dtype=options.dtype)
+    run = new_folder(options.out, options.data)
+    styles = np.random.default_rng([options.seed, STYLES])
+    grid = []
+
+    print(f"{options.data}: {len(images) - holdout:,} training, {len(test[0]):,} test images; "
+          f"{vae.theta.size:,} parameters; losses in nats an image")
+    print(header())
+
+    def on_epoch(row):
+        print(line(row), flush=True)
+        with open(run / "history.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        checkpoint.save(vae, run / checkpoint.FILE_NAME)
+        grid.append(ten_digits(vae, styles))
+
+    history = training.fit(
+        vae,
+        (images[holdout:], labels[holdout:]),
+        test,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        lr=options.lr,
+        seed=options.seed,
+        progress=True,
+        on_epoch=on_epoch,
+    )
+    checkpoint.save(vae, run / checkpoint.FILE_NAME)
+    summary = {
+        "config": dataclasses.asdict(config),
+        "data": {
+            "name": options.data,
+            "pixels": PIXELS,
+            "train": len(images) - holdout,
+            "validation": holdout,
+            "test": len(test[0]),
+        },
+        "seed": options.seed,
+        "dtype": options.dtype,
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "lr": options.lr,
+        "final": history[-1] if history else {},
+        "versions": {
+            "minivae": __version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    if holdout:
+        validation = training.evaluate(vae, images[:holdout], labels[:holdout], options.seed)
+        summary["final"] |= {f"validation_{name}": value for name, value in validation.items()}
+    text = json.dumps(summary, indent=2)
+    checkpoint.write_atomically(run / "summary.json", text.encode())
+    if history:
+        protocol = Protocol(
+            options.data, holdout, config, options.epochs, options.batch_size, options.lr
+        )
+        print(card(protocol, history[-1]))
+        draw(run, config, history, np.stack(grid))
+    print(f"run folder: {run}")
+
+
+def new_folder(out, data):
+    """Make the folder that was asked for, or the first free one of runs/DATA, runs/DATA-2, …"""
+    if out is None:
+        names = (Path("runs", data if i == 1 else f"{data}-{i}") for i in range(1, 10**6))
+        out = next(path for path in names if not path.exists())
+    try:
+        Path(out).mkdir(parents=True)
+    except FileExistsError:
+        raise ConfigError(f"--out {out}: it exists; name a new folder") from None
+    return Path(out)
+
+
+def ten_digits(vae, rng):
+    """One style, ten digits; or, of a model without classes, ten samples -> (10, D)."""
+    K = vae.config.num_classes
+    z = rng.standard_normal((1 if K else 10, vae.config.latent_dim), dtype=np.float32)
+    if not K:
+        return vae.decode(z)
+    return vae.decode(np.repeat(z, K, axis=0), one_hot(np.arange(K), K, vae.dtype))
+
+
+def header():
+    """Two lines: the keys of the history, cut after train_, test_ and loss_."""
+    keys = [re.fullmatch("((?:train_|test_)?(?:loss_)?)(.*)", key).groups() for key in COLUMNS]
+    rows = zip(*keys, strict=True)
+    return "\n".join("".join(map(str.rjust, row, WIDTHS)).rstrip() for row in rows)
+
+
+def line(row):
+    """The numbers of an epoch, under the header; a dash for what the model does not have."""
+    texts = ("-" if row[key] is None else f"{row[key]:{COLUMNS[key]}}" for key in COLUMNS)
+    return "".join(map(str.rjust, texts, WIDTHS))
+
+
+def draw(run, config, history, grid):
+    """Two pictures into run/figures."""
+    from matplotlib.figure import Figure
+
+    folder = run / "figures"
+    folder.mkdir()
+    figure = Figure(figsize=(5, 0.45 * len(grid) + 1.1), layout="constrained")
+    ax = plots.digit_grid(grid, figure.add_subplot())
+    if config.num_classes:
+        ax.set_title("After each epoch: one random style, ten digits")
+        ax.set_xlabel("digit asked for")
+    else:
+        ax.set_title("After each epoch: ten random samples")
+        ax.set_xlabel("sample")
+    figure.savefig(folder / "samples.png", dpi=120)
+    terms = {"loss_auto_encode": "Autoencoder: nll + KL"}
+    if config.num_classes:
+        terms["ce"] = "Classifier: cross-entropy"
+    figure = Figure(figsize=(5 * len(terms), 3.6), layout="constrained")
+    for ax, (term, title) in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms.items()):
+        plots.loss_curve(history, term, ax)
+        ax.set_title(title)
+        ax.set_ylabel("nats an image")
+    figure.savefig(folder / "losses.png", dpi=120)
+    for path in sorted(folder.iterdir()):
+        print(path)

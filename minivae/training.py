@@ -1,0 +1,128 @@
+"""The loop: epochs of mini-batches, and the numbers that they leave behind."""
+
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from .datasets import as_rows, minibatches, one_hot
+from .errors import ConfigError
+from .likelihood import neg_elbo
+from .optim import Adam
+from .vae import VAE
+
+TERMS = ("nll", "sse", "kl", "ce", "accuracy")  # what is summed over the examples
+# The random streams that one seed gives; the weights are drawn from the seed itself.
+EPOCHS, EVALUATION = 1, 2
+
+
+def fit(
+    vae: VAE,
+    train,
+    test=None,
+    epochs=20,
+    batch_size=100,
+    lr=1e-3,
+    seed=0,
+    *,
+    progress=False,
+    on_epoch=None,
+) -> list[dict]:
+    """Train in place with Adam -> history, one dict an epoch.
+
+    train, test: (images (N, D) in [0, 1], labels (N,) or, without classes, None). A row holds
+    epoch, step, seconds (of the epoch's training, evaluation left out), and for train_ and, where
+    there is a test set, test_: nll, kl, ce, loss_auto_encode = nll + kl (nats an image), sse
+    (squared error an image), accuracy (a fraction), and test_neg_elbo (nats an image). ce and
+    accuracy are None without classes. train_ is the mean over the epoch as the weights moved, one
+    sample of z an image; a smaller last batch counts by its size. on_epoch(row) is called after
+    each epoch; progress draws a bar.
+    """
+    if epochs < 0 or batch_size < 1 or not 0 < lr < np.inf:
+        raise ConfigError(f"epochs={epochs}, batch_size={batch_size}, lr={lr}: at least 0, 1, > 0")
+    images, y = _checked(vae, *train)
+    if test is not None:
+        test = _checked(vae, *test)
+    N, J = len(images), vae.config.latent_dim
+    rng = np.random.default_rng([seed, EPOCHS])
+    adam = Adam(vae.theta, lr=lr)
+    history = []
+    for epoch in range(1, epochs + 1):
+        order = rng.permutation(N)
+        noise = rng.standard_normal((N, J), dtype=np.float32)
+        sums = np.zeros(len(TERMS))
+        start = time.perf_counter()
+        bar = tqdm(
+            desc=f"epoch {epoch}/{epochs}",
+            total=N,
+            unit=" images",
+            leave=False,
+            disable=None if progress else True,  # None: drawn on a terminal only
+        )
+        batches = zip(minibatches(order, batch_size), minibatches(noise, batch_size))
+        for rows, eps in batches:
+            _, acts = vae.forward(images[rows], eps, None if y is None else y[rows])
+            vae.backward(acts)
+            adam.step(vae.theta, vae.dtheta)
+            sums += _terms(acts)
+            bar.update(len(rows))
+        bar.close()
+        row = {"epoch": epoch, "step": adam.t, "seconds": time.perf_counter() - start}
+        row |= _means(vae, sums / N, "train_")
+        if test is not None:
+            means = evaluate(vae, *test, seed=seed)
+            row |= {f"test_{name}": value for name, value in means.items()}
+        history.append(row)
+        if on_epoch:
+            on_epoch(row)
+    return history
+
+
+def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
+    """The means over a data set, one sample of z an image, the noise drawn from the seed.
+
+    images (N, D), labels (N,) or None -> nll, kl, ce, loss_auto_encode, neg_elbo (nats an image),
+    sse, accuracy; ce and accuracy are None without classes.
+    """
+    images, y = _checked(vae, images, labels)
+    N = len(images)
+    noise = np.random.default_rng([seed, EVALUATION]).standard_normal(
+        (N, vae.config.latent_dim), dtype=np.float32
+    )
+    sums = np.zeros(len(TERMS))
+    bound = 0.0
+    for rows in minibatches(np.arange(N), batch_size):
+        _, acts = vae.forward(images[rows], noise[rows], None if y is None else y[rows])
+        sums += _terms(acts)
+        bound += float(np.sum(neg_elbo(vae, acts)))
+    return _means(vae, sums / N) | {"neg_elbo": bound / N}
+
+
+def _checked(vae, images, labels):
+    """Images as rows of float32 at least, labels as one-hot rows, None without classes."""
+    images = as_rows("images", images, vae.config.data_dim, images.dtype)
+    if not vae.classifier:
+        return images, None
+    if labels is None:
+        raise ConfigError("a model with classes is trained with labels; num_classes=0 needs none")
+    y = one_hot(labels, vae.config.num_classes, vae.dtype)
+    if len(y) != len(images):
+        raise ConfigError(f"{len(images)} images and {len(y)} labels: one each an example")
+    return images, y
+
+
+def _terms(acts):
+    """The sums over a batch, in the order of TERMS."""
+    terms = [acts.nll, acts.sse, acts.kl]
+    if acts.ce is None:
+        return np.append(np.sum(np.stack(terms), axis=1), [0, 0])
+    correct = np.argmax(acts.probs, axis=1) == np.argmax(acts.y, axis=1)
+    return np.sum(np.stack([*terms, acts.ce, correct]), axis=1)
+
+
+def _means(vae, means, prefix=""):
+    row = dict(zip(TERMS, map(float, means)))
+    if not vae.classifier:
+        row |= {"ce": None, "accuracy": None}
+    row["loss_auto_encode"] = row["nll"] + row["kl"]
+    return {f"{prefix}{name}": value for name, value in row.items()}
