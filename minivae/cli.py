@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import platform
 import re
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 from . import __version__, checkpoint, datasets, plots, training
 from .config import LIKELIHOODS, VAEConfig
 from .datasets import one_hot
-from .errors import ConfigError, MinivaeError
+from .errors import ConfigError, FileError, MinivaeError
 from .layers import ACTIVATIONS, OUTPUTS
 from .references import Protocol, card
 from .vae import VAE
@@ -54,10 +55,10 @@ def parser():
     add = train.add_argument
     add("data", nargs="?", default="strokes", choices=("strokes", "mnist"),
         help="strokes are made on the spot (default); mnist is found or downloaded")
-    add("--epochs", type=int, default=20, help="passes over the training images [%(default)s]")
-    add("--batch-size", type=int, default=100, help="images a step [%(default)s]")
-    add("--lr", type=float, default=1e-3, help="learning rate of Adam [%(default)s]")
-    add("--latent", type=int, default=10, help="latent dimensions [%(default)s]")
+    add("--epochs", type=count, default=20, help="passes over the training images [%(default)s]")
+    add("--batch-size", type=count, default=100, help="images a step [%(default)s]")
+    add("--lr", type=rate, default=1e-3, help="learning rate of Adam [%(default)s]")
+    add("--latent", type=count, default=10, help="latent dimensions [%(default)s]")
     add("--hidden", type=widths, default=(128,), metavar="N,N,…",
         help="widths of the hidden layers of encoder and classifier, mirrored in the decoder; "
         "none: a linear model [128]")
@@ -84,14 +85,21 @@ def parser():
     return top
 
 
+def count(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return int(text)
+
+
+def rate(text):
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError("a finite number above 0")
+    return float(text)
+
+
 def widths(text):
     """"500,200" -> (500, 200), "none" -> ()."""
-    if text == "none":
-        return ()
-    layers = tuple(int(width) for width in text.split(","))
-    if min(layers) < 1:
-        raise argparse.ArgumentTypeError("a layer has at least one unit; none is a linear model")
-    return layers
+    return () if text == "none" else tuple(count(width) for width in text.split(","))
 
 
 def train_command(options):
@@ -111,6 +119,9 @@ def train_command(options):
     holdout = options.holdout
     if holdout is None:
         holdout = 5000 if options.data == "mnist" else 0
+    protocol = Protocol(
+        options.data, holdout, config, options.epochs, options.batch_size, options.lr
+    )
     images, labels = datasets.load(options.data, "train", options.data_dir)
     test = datasets.load(options.data, "test", options.data_dir)
     if not 0 <= holdout < len(images):
@@ -119,9 +130,9 @@ def train_command(options):
     run = new_folder(options.out, options.data)
     styles = np.random.default_rng([options.seed, STYLES])
     grid = []
-
-    print(f"{options.data}: {len(images) - holdout:,} training, {len(test[0]):,} test images; "
-          f"{vae.theta.size:,} parameters; losses in nats an image")
+    counts = {"train": len(images) - holdout, "validation": holdout, "test": len(test[0])}
+    print(", ".join(f"{n:,} {split}" for split, n in counts.items()), f"images of {options.data}")
+    print(f"{vae.theta.size:,} parameters; losses in nats an image")
     print(header())
 
     def on_epoch(row):
@@ -142,39 +153,26 @@ def train_command(options):
         progress=True,
         on_epoch=on_epoch,
     )
-    checkpoint.save(vae, run / checkpoint.FILE_NAME)
+    final = dict(history[-1])
+    if holdout:
+        validation = training.evaluate(vae, images[:holdout], labels[:holdout], options.seed)
+        final |= {f"validation_{name}": value for name, value in validation.items()}
     summary = {
-        "config": dataclasses.asdict(config),
-        "data": {
-            "name": options.data,
-            "pixels": PIXELS,
-            "train": len(images) - holdout,
-            "validation": holdout,
-            "test": len(test[0]),
-        },
+        **dataclasses.asdict(protocol),
+        "images": counts,
+        "pixels": PIXELS,
         "seed": options.seed,
         "dtype": options.dtype,
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "lr": options.lr,
-        "final": history[-1] if history else {},
+        "final": final,
         "versions": {
             "minivae": __version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
     }
-    if holdout:
-        validation = training.evaluate(vae, images[:holdout], labels[:holdout], options.seed)
-        summary["final"] |= {f"validation_{name}": value for name, value in validation.items()}
-    text = json.dumps(summary, indent=2)
-    checkpoint.write_atomically(run / "summary.json", text.encode())
-    if history:
-        protocol = Protocol(
-            options.data, holdout, config, options.epochs, options.batch_size, options.lr
-        )
-        print(card(protocol, history[-1]))
-        draw(run, config, history, np.stack(grid))
+    checkpoint.write_atomically(run / "summary.json", json.dumps(summary, indent=2).encode())
+    print(card(protocol, history[-1]))
+    draw(run, config, history, np.stack(grid))
     print(f"run folder: {run}")
 
 
@@ -187,6 +185,8 @@ def new_folder(out, data):
         Path(out).mkdir(parents=True)
     except FileExistsError:
         raise ConfigError(f"--out {out}: it exists; name a new folder") from None
+    except OSError as error:
+        raise FileError(f"--out {out}: {error.strerror}") from error
     return Path(out)
 
 
@@ -201,9 +201,8 @@ def ten_digits(vae, rng):
 
 def header():
     """Two lines: the keys of the history, cut after train_, test_ and loss_."""
-    keys = [re.fullmatch("((?:train_|test_)?(?:loss_)?)(.*)", key).groups() for key in COLUMNS]
-    rows = zip(*keys, strict=True)
-    return "\n".join("".join(map(str.rjust, row, WIDTHS)).rstrip() for row in rows)
+    keys = [re.split("^((?:train_|test_)?(?:loss_)?)", key)[1:] for key in COLUMNS]
+    return "\n".join("".join(map(str.rjust, row, WIDTHS)).rstrip() for row in zip(*keys))
 
 
 def line(row):

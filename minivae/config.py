@@ -32,12 +32,13 @@ class VAEConfig:
     beta: float = 1.0  # the weight of the KL
 
     def __post_init__(self):
-        widths = []
         for name in ("encoder_layers", "decoder_layers", "classifier_layers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-            widths += getattr(self, name)
-        if min(self.data_dim, self.latent_dim, *widths) < 1:
-            raise ConfigError("data_dim, latent_dim and the width of every layer are at least 1")
+            if min(getattr(self, name), default=1) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: each layer has at least 1 unit")
+        for name in ("data_dim", "latent_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: at least 1")
         if not 0 < self.decoder_std < math.inf:
             raise ConfigError(f"decoder_std={self.decoder_std}: a finite number above 0")
         for name in ("num_classes", "classifier_weight", "var_floor", "beta"):

@@ -68,12 +68,16 @@ def minibatches(order, batch_size):
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def as_rows(name, array, width, dtype):
-    """The array (n, width) in the dtype, or a DataError that tells what is wrong with it."""
-    dtype = np.dtype(dtype)
-    shape = getattr(array, "shape", type(array).__name__)
-    if len(shape) != 2 or shape[0] == 0 or shape[1] != width:
-        raise DataError(f"{name} is {shape}; it must be (n, {width}), one row an example")
+def as_rows(name, array, shape, dtype):
+    """The array in the dtype, or a DataError that tells what is wrong with it.
+
+    shape: (n, width), or (None, width) for any number of rows but none.
+    """
+    dtype, (n, width) = np.dtype(dtype), shape
+    found = getattr(array, "shape", ())
+    if len(found) != 2 or found[1] != width or found[0] == 0 or n not in (None, found[0]):
+        found = found or type(array).__name__
+        raise DataError(f"{name} is {found}; it must be ({n or 'n'}, {width}), a row an example")
     if array.dtype.kind not in ("f", dtype.kind):
         raise DataError(f"{name} has dtype {array.dtype}; the model computes in {dtype}")
     return array.astype(dtype, copy=False)
@@ -83,7 +87,7 @@ def one_hot(labels, num_classes, dtype="float32"):
     """labels (n,), whole numbers, -> rows (n, num_classes); rows are passed on in the dtype."""
     labels = np.asarray(labels)
     if labels.ndim == 2:
-        return as_rows("labels", labels, num_classes, dtype)
+        return as_rows("labels", labels, (None, num_classes), dtype)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"labels are {labels.dtype} {labels.shape}; they must be integers (n,)")
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
@@ -156,19 +160,18 @@ def _write(labels, hand, phases):
 
 def _template(*lines, pieces=64):
     """Polylines in the box [−1, 1]², y down, cut into pieces of equal length -> (2 · pieces, 2)."""
-    lines = [np.array(line, float) for line in lines]
-    lengths = [np.hypot(*np.diff(line, axis=0).T) for line in lines]
-    total = sum(part.sum() for part in lengths)
+    curves = [np.array(line, float) for line in lines]
+    lengths = [np.hypot(*np.diff(curve, axis=0).T) for curve in curves]
+    total = sum(length.sum() for length in lengths)
+    counts = [round(pieces * length.sum() / total) for length in lengths]
+    counts[-1] = pieces - sum(counts[:-1])
     ends = []
-    for line, part in zip(lines, lengths):
-        along = np.concatenate([[0], np.cumsum(part)])
-        count = max(1, round(pieces * along[-1] / total))
-        if line is lines[-1]:
-            count = pieces - len(ends) // 2
+    for curve, length, count in zip(curves, lengths, counts):
+        along = np.concatenate([[0], np.cumsum(length)])
         stops = np.linspace(0, along[-1], count + 1)
-        points = np.stack([np.interp(stops, along, axis) for axis in line.T], axis=1)
-        ends += np.repeat(points, 2, axis=0)[1:-1].tolist()
-    return np.array(ends, np.float32)
+        points = np.stack([np.interp(stops, along, axis) for axis in curve.T], axis=1)
+        ends.append(np.repeat(points, 2, axis=0)[1:-1])
+    return np.concatenate(ends).astype(np.float32)
 
 
 def _arc(x, y, rx, ry, start, stop):

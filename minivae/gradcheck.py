@@ -78,6 +78,8 @@ def check_model(vae, x, labels=None, seed=0, entries=20):
     """Hold vae.backward against central differences of vae.forward, in float64 -> Report.
 
     Of each tensor that many entries, drawn by the seed like the noise; entries=None takes all.
+    With label_gradient=False the loss is the one whose gradient is left: its decoder goes on
+    reading the probabilities of the unmoved weights.
     """
     rng = np.random.default_rng(seed)
     vae = vae.astype(np.float64)
@@ -85,12 +87,19 @@ def check_model(vae, x, labels=None, seed=0, entries=20):
     _, acts = vae.forward(x, eps, labels)
     vae.backward(acts)
     gradients = vae.gradients()
+
+    def loss():
+        value, moved = vae.forward(x, eps, labels)
+        if vae.classifier and not vae.config.label_gradient:
+            value += np.mean(vae.nll(x, moved.z, acts.probs) - moved.nll)
+        return value
+
     rows = []
     for name, W in vae.parameters().items():
         chosen = np.arange(W.size)
         if entries is not None and entries < W.size:
             chosen = rng.choice(W.size, entries, replace=False)
-        rows.append(_row(name, lambda: vae.forward(x, eps, labels)[0], W, gradients[name], chosen))
+        rows.append(_row(name, loss, W, gradients[name], chosen))
     return _report(rows)
 
 

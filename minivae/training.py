@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .datasets import as_rows, minibatches, one_hot
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 from .likelihood import neg_elbo
 from .optim import Adam
 from .vae import VAE
@@ -70,7 +70,7 @@ def fit(
         row = {"epoch": epoch, "step": adam.t, "seconds": time.perf_counter() - start}
         row |= _means(vae, sums / N, "train_")
         if test is not None:
-            means = evaluate(vae, *test, seed=seed)
+            means = evaluate(vae, test[0], test[1], seed)
             row |= {f"test_{name}": value for name, value in means.items()}
         history.append(row)
         if on_epoch:
@@ -99,16 +99,14 @@ def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
 
 
 def _checked(vae, images, labels):
-    """Images as rows of float32 at least, labels as one-hot rows, None without classes."""
-    images = as_rows("images", images, vae.config.data_dim, images.dtype)
+    """The images as they are, the labels as one-hot rows; None without classes."""
+    images = as_rows("images", images, (None, vae.config.data_dim), images.dtype)
     if not vae.classifier:
         return images, None
     if labels is None:
-        raise ConfigError("a model with classes is trained with labels; num_classes=0 needs none")
+        raise DataError("labels is None; a model with classes needs them, num_classes=0 does not")
     y = one_hot(labels, vae.config.num_classes, vae.dtype)
-    if len(y) != len(images):
-        raise ConfigError(f"{len(images)} images and {len(y)} labels: one each an example")
-    return images, y
+    return images, as_rows("labels", y, (len(images), vae.config.num_classes), vae.dtype)
 
 
 def _terms(acts):
@@ -121,8 +119,8 @@ def _terms(acts):
 
 
 def _means(vae, means, prefix=""):
-    row = dict(zip(TERMS, map(float, means)))
+    row: dict[str, float | None] = dict(zip(TERMS, map(float, means)))
+    row["loss_auto_encode"] = float(means[TERMS.index("nll")] + means[TERMS.index("kl")])
     if not vae.classifier:
         row |= {"ce": None, "accuracy": None}
-    row["loss_auto_encode"] = row["nll"] + row["kl"]
     return {f"{prefix}{name}": value for name, value in row.items()}

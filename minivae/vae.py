@@ -18,7 +18,7 @@ from .distributions import (
     variance_backward,
     variance_forward,
 )
-from .errors import ConfigError, DataError, DeviceError
+from .errors import ConfigError, DeviceError
 from .layers import ACTIVATIONS, OUTPUTS, softmax_backward, softmax_forward
 from .mlp import MLP, Linear
 from .parameters import glorot_uniform, views
@@ -68,17 +68,18 @@ class VAE:
         self.dtype = np.dtype(dtype)
         D, J, K = config.data_dim, config.latent_dim, config.num_classes
         activation, output = ACTIVATIONS[config.activation], OUTPUTS[config.decoder_output]
-        self.likelihood = {
+        likelihoods: dict[str, Any] = {
             "gaussian": distributions.Gaussian(output, config.decoder_std),
             "gaussian_learned": distributions.GaussianLearned(output, config.var_floor),
             "bernoulli": distributions.Bernoulli(),
-        }[config.likelihood]
+        }
+        self.likelihood = likelihoods[config.likelihood]
 
         self.encoder = MLP("encoder", (D, *config.encoder_layers), activation)
         self.mu_head = Linear("encoder.mu", self.encoder.width, J)
         self.log_var_head = Linear("encoder.log_var", self.encoder.width, J)
-        networks = [self.encoder, self.mu_head, self.log_var_head]
-        self.classifier = None
+        networks: list[Linear | MLP] = [self.encoder, self.mu_head, self.log_var_head]
+        self.classifier: MLP | None = None
         if K:
             self.classifier = MLP("classifier", (D, *config.classifier_layers), activation)
             self.logits_head = Linear("classifier.out", self.classifier.width, K)
@@ -188,7 +189,7 @@ class VAE:
 
     def encode(self, x):
         """x (n, D) -> mu, var (n, J): q(z|x) = N(mu, var)."""
-        x = as_rows("x", x, self.config.data_dim, self.dtype)
+        x = as_rows("x", x, (None, self.config.data_dim), self.dtype)
         h = self.encoder.forward(x, self._parameters)[-1]
         mu = self.mu_head.forward(h, self._parameters)
         log_var = self.log_var_head.forward(h, self._parameters)
@@ -196,7 +197,9 @@ class VAE:
 
     def classify(self, x):
         """x (n, D) -> probs (n, K), of a model with classes."""
-        x = as_rows("x", x, self.config.data_dim, self.dtype)
+        if not self.classifier:
+            raise ConfigError("num_classes=0: this model has no classifier")
+        x = as_rows("x", x, (None, self.config.data_dim), self.dtype)
         h = self.classifier.forward(x, self._parameters)[-1]
         return softmax_forward(self.logits_head.forward(h, self._parameters))
 
@@ -206,7 +209,7 @@ class VAE:
 
     def nll(self, x, z, probs=None):
         """x (n, D), z (n, J), probs (n, K) where there are classes -> −log p(x|z), (n,), nats."""
-        x = as_rows("x", x, self.config.data_dim, self.dtype)
+        x = as_rows("x", x, (None, self.config.data_dim), self.dtype)
         return self.likelihood.forward(x, *self._heads(z, probs))[-1]
 
     def sample(self, n, digit=None, seed=0):
@@ -224,24 +227,21 @@ class VAE:
         return self.decode(mu, self.classify(x) if self.classifier else None)
 
     def _heads(self, z, probs):
-        code = as_rows("z", z, self.config.latent_dim, self.dtype)
+        code = as_rows("z", z, (None, self.config.latent_dim), self.dtype)
         if self.classifier:
-            probs = as_rows("probs", probs, self.config.num_classes, self.dtype)
+            probs = as_rows("probs", probs, (len(z), self.config.num_classes), self.dtype)
             code = np.concatenate([code, probs], axis=1)
         h = self.decoder.forward(code, self._parameters)[-1]
         return [head.forward(h, self._parameters) for head in self.decoder_heads]
 
     def _admit(self, x, eps, labels):
-        """Arrays of the right shapes in the model's dtype; no label is a row of zeros."""
-        x = as_rows("x", x, self.config.data_dim, self.dtype)
-        eps = as_rows("eps", eps, self.config.latent_dim, self.dtype)
-        if len(eps) != len(x):
-            raise DataError(f"eps has {len(eps)} rows and x has {len(x)}: one each an example")
+        """The three of one length, in the model's dtype; no labels are rows of zeros."""
+        config = self.config
+        x = as_rows("x", x, (None, config.data_dim), self.dtype)
+        eps = as_rows("eps", eps, (len(x), config.latent_dim), self.dtype)
         if not self.classifier:
             return Activations(x, eps)
         if labels is None:
-            labels = np.zeros((len(x), self.config.num_classes), self.dtype)
-        y = one_hot(labels, self.config.num_classes, self.dtype)
-        if len(y) != len(x):
-            raise DataError(f"labels has {len(y)} rows and x has {len(x)}: one each an example")
-        return Activations(x, eps, y)
+            labels = np.zeros((len(x), config.num_classes), self.dtype)
+        y = one_hot(labels, config.num_classes, self.dtype)
+        return Activations(x, eps, as_rows("labels", y, (len(x), config.num_classes), self.dtype))

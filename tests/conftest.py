@@ -1,0 +1,27 @@
+"""What the tests share."""
+
+import os
+
+import hypothesis
+import matplotlib
+import pytest
+
+from minivae import datasets
+
+matplotlib.use("Agg")
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The training and the test set; the tests never download them."""
+    if not os.environ.get("MINIVAE_DATA"):
+        pytest.skip("MINIVAE_DATA does not name a folder with MNIST's four files")
+    return datasets.load("mnist", "train"), datasets.load("mnist", "test")
+
+
+@pytest.fixture
+def few_strokes(monkeypatch):
+    """datasets.load("strokes") gives 300 training and 100 test images."""
+    monkeypatch.setattr(datasets, "STROKES", {"train": (300, 0), "test": (100, 1)})

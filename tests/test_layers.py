@@ -1,0 +1,117 @@
+"""Each layer: its gradient, and its value known another way."""
+
+import numpy as np
+import pytest
+import scipy.special
+from derivatives import holds
+
+from minivae import layers
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def away_from_zero(rng, shape):
+    """Normal numbers, none within 0.1 of the kink at 0."""
+    a = rng.standard_normal(shape)
+    return a + 0.1 * np.sign(a)
+
+
+def test_E1_linear_gradient(rng):
+    def backward(da, x, W, b):
+        dW, db = np.full_like(W, np.nan), np.full_like(b, np.nan)
+        dx = layers.linear_backward(da, x, W, dW, db)
+        return dx, dW, db
+
+    x, W, b = rng.standard_normal((5, 4)), rng.standard_normal((4, 3)), rng.standard_normal(3)
+    holds(layers.linear_forward, backward, x, W, b)
+
+
+def test_E1_linear_weights_alone_are_the_same(rng):
+    x, W, da = rng.standard_normal((5, 4)), rng.standard_normal((4, 3)), rng.standard_normal((5, 3))
+    dW, db, dW_alone, db_alone = np.empty((4, 3)), np.empty(3), np.empty((4, 3)), np.empty(3)
+    layers.linear_backward(da, x, W, dW, db)
+    assert layers.linear_backward_weights(da, x, dW_alone, db_alone) is None
+    assert np.array_equal(dW, dW_alone) and np.array_equal(db, db_alone)
+
+
+def test_E1_linear_value(rng):
+    x, W, b = rng.standard_normal((2, 3)), rng.standard_normal((3, 2)), rng.standard_normal(2)
+    a = layers.linear_forward(x, W, b)
+    for i, j in np.ndindex(2, 2):
+        assert a[i, j] == pytest.approx(b[j] + sum(x[i, k] * W[k, j] for k in range(3)))
+
+
+def test_E2_sigmoid_gradient(rng):
+    def backward(dh, a):
+        return [layers.sigmoid_backward(dh, layers.sigmoid_forward(a))]
+
+    holds(layers.sigmoid_forward, backward, 3 * rng.standard_normal((5, 4)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_E2_sigmoid_value(dtype):
+    a = np.array([[-1e4, -800, -90, -20, -1, 0, 1, 20, 90, 800, 1e4]], dtype)
+    h = layers.sigmoid_forward(a)
+    assert h.dtype == dtype
+    np.testing.assert_allclose(h, scipy.special.expit(a), rtol=0, atol=np.finfo(dtype).eps)
+
+
+def test_E3_tanh_gradient(rng):
+    def backward(dh, a):
+        return [layers.tanh_backward(dh, layers.tanh_forward(a))]
+
+    holds(layers.tanh_forward, backward, rng.standard_normal((5, 4)))
+
+
+def test_E3_tanh_value(rng):
+    a = rng.standard_normal((5, 4))
+    by_exp = 2 * scipy.special.expit(2 * a) - 1
+    np.testing.assert_allclose(layers.tanh_forward(a), by_exp, rtol=1e-14, atol=1e-15)
+
+
+def test_E4_relu_gradient(rng):
+    def backward(dh, a):
+        return [layers.relu_backward(dh, layers.relu_forward(a))]
+
+    holds(layers.relu_forward, backward, away_from_zero(rng, (5, 4)))
+
+
+def test_E4_relu_value(rng):
+    a = rng.standard_normal((5, 4))
+    np.testing.assert_array_equal(layers.relu_forward(a), (a + abs(a)) / 2)
+
+
+def test_E5_leaky_relu_gradient(rng):
+    def backward(dh, a):
+        return [layers.leaky_relu_backward(dh, layers.leaky_relu_forward(a))]
+
+    holds(layers.leaky_relu_forward, backward, away_from_zero(rng, (5, 4)))
+
+
+def test_E5_leaky_relu_value(rng):
+    a = rng.standard_normal((5, 4))
+    np.testing.assert_array_equal(layers.leaky_relu_forward(a), np.maximum(a, 0.2 * a))
+
+
+def test_E6_softmax_gradient(rng):
+    def backward(dprobs, logits):
+        return [layers.softmax_backward(dprobs, layers.softmax_forward(logits))]
+
+    holds(layers.softmax_forward, backward, 2 * rng.standard_normal((5, 4)))
+
+
+@pytest.mark.parametrize("size", [1, 30, 1e4])
+def test_E6_softmax_value(rng, size):
+    logits = size * rng.standard_normal((5, 4))
+    np.testing.assert_allclose(
+        layers.softmax_forward(logits), scipy.special.softmax(logits, axis=1), rtol=1e-12
+    )
+
+
+def test_kinks_are_decided_by_the_real_part():
+    a = np.array([[-1 + 1j, 0 + 1j, 1 - 1j]])
+    assert np.array_equal(layers.relu_forward(a), [[0, 0, 1 - 1j]])
+    assert np.array_equal(layers.leaky_relu_forward(a), [[-0.2 + 0.2j, 0.2j, 1 - 1j]])

@@ -1,0 +1,203 @@
+"""The loop: deterministic, right for every batch size, and honest in its numbers."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load
+from minivae.cli import main
+from minivae.likelihood import neg_elbo
+from minivae.training import EPOCHS, EVALUATION, evaluate
+
+CONFIG = VAEConfig(encoder_layers=(8,), decoder_layers=(8,), latent_dim=2, classifier_layers=(8,))
+PLAIN = VAEConfig(encoder_layers=(8,), decoder_layers=(8,), latent_dim=2, num_classes=0)
+TERMS = ["nll", "sse", "kl", "ce", "accuracy", "loss_auto_encode"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    images, labels, _ = datasets.strokes(120)
+    return (images[:70], labels[:70]), (images[70:], labels[70:])
+
+
+def trained(data, config=CONFIG, seed=0, **options):
+    vae = VAE(config, seed=seed)
+    history = fit(vae, data[0], seed=seed, **options)
+    return vae, history
+
+
+def test_two_runs_with_one_seed_give_the_same_bytes_and_another_seed_others(data):
+    weights = [trained(data, seed=seed, epochs=2)[0].theta.tobytes() for seed in (0, 0, 1)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_watching_the_test_set_does_not_change_the_training(data):
+    watched, _ = trained(data, test=data[1], epochs=2)
+    assert np.array_equal(watched.theta, trained(data, epochs=2)[0].theta)
+
+
+@pytest.mark.parametrize("batch_size", [1, 30, 70, 1000])
+def test_every_batch_size_is_the_loop_written_down_again(data, batch_size):
+    vae, history = trained(data, epochs=2, batch_size=batch_size)
+    images, labels = data[0]
+    again = VAE(CONFIG, seed=0)
+    adam = Adam(again.theta)
+    rng = np.random.default_rng([0, EPOCHS])
+    for epoch in range(2):
+        order = rng.permutation(70)
+        noise = rng.standard_normal((70, 2), dtype=np.float32)
+        nll = []
+        for start in range(0, 70, batch_size):
+            rows = order[start : start + batch_size]
+            _, acts = again.forward(images[rows], noise[start : start + batch_size], labels[rows])
+            again.backward(acts)
+            adam.step(again.theta, again.dtheta)
+            nll.extend(acts.nll)
+        assert len(nll) == 70  # a smaller last batch counts by its size
+        assert history[epoch]["train_nll"] == pytest.approx(np.mean(nll), rel=1e-5)
+    assert np.array_equal(vae.theta, again.theta)
+    assert history[-1]["step"] == 2 * -(-70 // batch_size)
+
+
+def test_history_has_its_keys(data):
+    _, history = trained(data, test=data[1], epochs=3)
+    keys = ["epoch", "step", "seconds"]
+    keys += [f"train_{term}" for term in TERMS] + [f"test_{term}" for term in TERMS]
+    assert [set(row) for row in history] == [{*keys, "test_neg_elbo"}] * 3
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    for row in history:
+        assert row["train_loss_auto_encode"] == row["train_nll"] + row["train_kl"]
+    assert history[-1]["train_nll"] < history[0]["train_nll"]
+    assert json.loads(json.dumps(history)) == history
+
+
+def test_a_model_without_classes_needs_no_labels_and_has_no_class_numbers(data):
+    (images, labels), _ = data
+    vae, history = trained([(images, None)], PLAIN, test=(images, None), epochs=1)
+    assert history[0]["train_ce"] is history[0]["test_accuracy"] is None
+    assert history[0]["test_neg_elbo"] == pytest.approx(history[0]["test_loss_auto_encode"])
+    assert np.array_equal(trained([(images, labels)], PLAIN, epochs=1)[0].theta, vae.theta)
+
+
+def test_evaluate_is_the_mean_over_the_set_whatever_the_batch(data):
+    vae, _ = trained(data, epochs=1)
+    images, labels = data[1]
+    noise = np.random.default_rng([7, EVALUATION]).standard_normal((50, 2), dtype=np.float32)
+    _, acts = vae.forward(images, noise, labels)
+    for batch_size in (50, 7, 1000):
+        means = evaluate(vae, images, labels, seed=7, batch_size=batch_size)
+        assert means["nll"] == pytest.approx(acts.nll.mean(), rel=1e-5)
+        assert means["accuracy"] == np.mean(acts.probs.argmax(axis=1) == labels)
+        assert means["neg_elbo"] == pytest.approx(neg_elbo(vae, acts).mean(), rel=1e-5)
+
+
+def test_a_float64_model_trains_on_float32_images(data):
+    vae = VAE(CONFIG, dtype="float64")
+    fit(vae, data[0], epochs=1)
+    single, _ = trained(data, epochs=1)
+    np.testing.assert_allclose(vae.theta, single.theta, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"epochs": -1}, {"batch_size": 0}, {"lr": 0}])
+def test_options_that_cannot_be_are_refused(data, options):
+    with pytest.raises(errors.ConfigError, match=next(iter(options))):
+        trained(data, **options)
+
+
+def test_labels_that_do_not_fit_are_refused_before_the_first_step(data):
+    (images, labels), _ = data
+    for wrong in (labels[1:], None, labels + 1):
+        with pytest.raises(errors.MinivaeError, match="labels"):
+            trained([(images, wrong)])
+
+
+def test_train_leaves_a_run_folder(few_strokes, tmp_path, capsys):
+    out = tmp_path / "run"
+    main(["train", "--epochs", "2", "--hidden", "16,8", "--latent", "3", "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
+        "figures/losses.png",
+        "figures/samples.png",
+        "history.jsonl",
+        "model.safetensors",
+        "summary.json",
+    ]
+    vae = load(out)
+    assert vae.config.encoder_layers == (16, 8) and vae.config.decoder_layers == (8, 16)
+    history = [json.loads(text) for text in (out / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in history] == [1, 2]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["final"] == history[-1]
+    assert summary["data"] == "strokes" and "not binarised" in summary["pixels"]
+    assert summary["images"] == {"train": 300, "validation": 0, "test": 100}
+    assert summary["config"] == json.loads(json.dumps(dataclasses.asdict(vae.config)))
+    assert f"{history[-1]['test_neg_elbo']:.2f}" in printed
+    assert "no reference for this protocol" in printed and str(out) in printed
+    images, labels = datasets.load("strokes", "test")
+    assert evaluate(vae, images, labels)["nll"] == history[-1]["test_nll"]
+
+
+def test_train_holds_out_images_for_validation(few_strokes, tmp_path):
+    out = tmp_path / "run"
+    main(["train", "--epochs", "1", "--holdout", "50", "--no-classifier", "--out", str(out)])
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["images"] == {"train": 250, "validation": 50, "test": 100}
+    assert summary["final"]["validation_nll"] > 0
+    assert summary["final"]["step"] == 3
+    assert summary["config"]["num_classes"] == 0
+
+
+def test_a_new_run_has_a_new_folder(few_strokes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        main(["train", "--epochs", "1", "--hidden", "none"])
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["strokes", "strokes-2"]
+    with pytest.raises(SystemExit, match="runs/strokes"):
+        main(["train", "--epochs", "1", "--out", "runs/strokes"])
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--hidden", "0"], "at least 1"),
+        (["--batch-size", "0"], "at least 1"),
+        (["--lr", "nan"], "above 0"),
+        (["--hidden", "ten"], "invalid"),
+        (["--likelihood", "poisson"], "invalid choice"),
+        (["fashion"], "invalid choice"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, complaint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *arguments])
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--decoder-std", "0"], "decoder_std=0"),
+        (["--holdout", "300"], "--holdout 300"),
+        (["mnist", "--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_refusal_is_one_line_and_leaves_no_folder(
+    few_strokes, tmp_path, monkeypatch, arguments, complaint
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *arguments])
+    assert complaint in stop.value.code and "\n" not in stop.value.code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_m_minivae_is_the_same_command():
+    printed = subprocess.run(
+        [sys.executable, "-m", "minivae", "train", "--help"], capture_output=True, text=True
+    )
+    assert printed.returncode == 0 and "usage: minivae train" in printed.stdout

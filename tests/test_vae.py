@@ -1,0 +1,340 @@
+"""The whole model: its loss known another way, its gradient, its dtypes, its public face."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+from derivatives import TINY, relative_error
+
+from minivae import VAE, Adam, VAEConfig, datasets, errors
+from minivae.gradcheck import check_model
+
+SMALL = VAEConfig(
+    data_dim=6,
+    latent_dim=2,
+    encoder_layers=(5,),
+    decoder_layers=(4,),
+    activation="tanh",
+    num_classes=3,
+    classifier_layers=(3,),
+    classifier_weight=2.0,
+    beta=0.7,
+)
+MODELS = {
+    "article": {"activation": "sigmoid"},
+    "cut": {"label_gradient": False},
+    "plain": {"num_classes": 0},
+    "learned": {"likelihood": "gaussian_learned"},
+    "learned identity": {"likelihood": "gaussian_learned", "decoder_output": "identity"},
+    "bernoulli": {"likelihood": "bernoulli"},
+    "deep": {"encoder_layers": (5, 4), "decoder_layers": (4, 5, 3), "classifier_layers": (4, 3)},
+    "linear": {
+        "encoder_layers": (),
+        "decoder_layers": (),
+        "classifier_layers": (),
+        "decoder_output": "identity",
+    },
+    "relu": {"activation": "relu"},
+    "leaky relu": {"activation": "leaky_relu"},
+}
+
+
+def case(name="article", B=5, dtype="float64"):
+    """A small model with no zero among its weights, and a batch for it."""
+    config = dataclasses.replace(SMALL, **MODELS[name])
+    vae = VAE(config, seed=1, dtype=dtype)
+    rng = np.random.default_rng(2)
+    vae.theta += 0.3 * rng.standard_normal(vae.theta.shape).astype(dtype)
+    x = rng.random((B, config.data_dim)).astype(dtype)
+    eps = rng.standard_normal((B, config.latent_dim)).astype(dtype)
+    return vae, x, eps, np.arange(B) % 3 if config.num_classes else None
+
+
+def objective(vae, x, eps, labels, probs):
+    """What backward differentiates: the loss, with fixed probs decoded where the path is cut."""
+    loss, acts = vae.forward(x, eps, labels)
+    if vae.classifier and not vae.config.label_gradient:
+        loss = loss - np.mean(acts.nll) + np.mean(vae.nll(x, acts.z, probs))
+    return loss
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_E15_gradient_of_every_entry_by_complex_step(name, labelled):
+    vae, x, eps, labels = case(name)
+    labels = labels if labelled else None
+    vae.dtheta[:] = np.nan  # so that every entry has to be written
+    _, acts = vae.forward(x, eps, labels)
+    vae.backward(acts)
+    moved = vae.astype("complex128")
+    for tensor, gradient in vae.gradients().items():
+        W = moved.parameters()[tensor]
+        numeric = np.empty_like(gradient)
+        for i in np.ndindex(W.shape):
+            W[i] += 1j * TINY
+            numeric[i] = objective(moved, x, eps, labels, acts.probs).imag / TINY
+            W[i] = W[i].real
+        assert relative_error(gradient, numeric) < 1e-13, tensor
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_E15_gradient_of_every_tensor_by_central_differences(name):
+    vae, x, _, labels = case(name)
+    report = check_model(vae, x, labels)
+    assert report.passed, f"\n{report}"
+    assert {row.name for row in report.rows} == set(vae.parameters())
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_learned", "bernoulli"])
+def test_E15_gradient_of_the_whole_model_at_full_size(likelihood):
+    images, labels, _ = datasets.strokes(4)
+    report = check_model(VAE(VAEConfig(likelihood=likelihood)), images, labels)
+    assert report.passed, f"\n{report}"
+
+
+def log_density(name, vae, x, out, log_var):
+    """log p(x|z) of each example, by scipy.stats."""
+    sigmoid = scipy.special.expit
+    mean = out if vae.config.decoder_output == "identity" else sigmoid(out)
+    if vae.config.likelihood == "bernoulli":
+        p = sigmoid(out)
+        return (x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=1)
+    std = 0.5
+    if vae.config.likelihood == "gaussian_learned":
+        std = np.sqrt(vae.config.var_floor + np.exp(log_var))
+    return scipy.stats.norm(mean, std).logpdf(x).sum(axis=1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_E15_loss_written_down_again(name):
+    vae, x, eps, labels = case(name)
+    config, p = vae.config, vae.parameters()
+    act = {
+        "sigmoid": scipy.special.expit,
+        "tanh": np.tanh,
+        "relu": lambda a: a.clip(0),
+        "leaky_relu": lambda a: np.where(a > 0, a, a / 5),
+    }[config.activation]
+
+    def linear(layer, h):
+        return np.einsum("bi,ij->bj", h, p[f"{layer}.W"]) + p[f"{layer}.b"]
+
+    def hidden(network, h):
+        i = 0
+        while f"{network}.{i}.W" in p:
+            h = act(linear(f"{network}.{i}", h))
+            i += 1
+        return h
+
+    h = hidden("encoder", x)
+    mu, std = linear("encoder.mu", h), np.sqrt(1e-5 + np.exp(linear("encoder.log_var", h)))
+    code = mu + std * eps
+    kl = (-np.log(std) + (std**2 + mu**2) / 2 - 0.5).sum(axis=1)
+    ce = 0
+    if config.num_classes:
+        probs = scipy.special.softmax(linear("classifier.out", hidden("classifier", x)), axis=1)
+        ce = -np.log(probs[np.arange(len(x)), labels])
+        code = np.hstack([code, probs])
+    h = hidden("decoder", code)
+    log_var = linear("decoder.log_var", h) if "decoder.log_var.W" in p else None
+    nll = -log_density(name, vae, x, linear("decoder.out", h), log_var)
+    loss, acts = vae.forward(x, eps, labels)
+    np.testing.assert_allclose(acts.nll, nll, rtol=1e-12)
+    np.testing.assert_allclose(acts.kl, kl, rtol=1e-12)
+    np.testing.assert_allclose(loss, np.mean(nll + 0.7 * kl + 2.0 * ce), rtol=1e-12)
+
+
+def test_names_and_order_of_the_parameters():
+    deep, *_ = case("deep")
+    learned, *_ = case("learned")
+    layers = [name.removesuffix(".W") for name in deep.parameters() if name.endswith(".W")]
+    assert layers == [
+        "encoder.0", "encoder.1", "encoder.mu", "encoder.log_var",
+        "classifier.0", "classifier.1", "classifier.out",
+        "decoder.0", "decoder.1", "decoder.2", "decoder.out",
+    ]  # fmt: skip
+    assert list(learned.parameters())[-2:] == ["decoder.log_var.W", "decoder.log_var.b"]
+    assert list(deep.parameters()) == list(deep.gradients())
+    assert all(np.shares_memory(W, deep.theta) for W in deep.parameters().values())
+    assert all(np.shares_memory(dW, deep.dtheta) for dW in deep.gradients().values())
+
+
+def test_the_article_s_model_has_its_size():
+    encoder = 784 * 128 + 128 + 2 * (128 * 10 + 10)
+    classifier = 784 * 128 + 128 + 128 * 10 + 10
+    decoder = 20 * 128 + 128 + 128 * 784 + 784
+    assert VAE().theta.shape == VAE().dtheta.shape == (encoder + classifier + decoder,)
+
+
+def test_no_labels_pay_nothing_for_the_class():
+    vae, x, eps, labels = case()
+    loss, acts = vae.forward(x, eps)
+    assert acts.ce is None
+    np.testing.assert_allclose(loss, np.mean(acts.nll + 0.7 * acts.kl))
+    rows = datasets.one_hot(labels, 3)
+    assert vae.forward(x, eps, labels)[0] == vae.forward(x, eps, rows)[0]
+
+
+class Watched(np.ndarray):
+    """An array that writes down the dtype of everything that is computed from it."""
+
+    seen: set = set()
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        plain = [x.view(np.ndarray) if isinstance(x, Watched) else x for x in inputs]
+        if out is not None:
+            kwargs["out"] = tuple(x.view(np.ndarray) for x in out)
+        return self.note(getattr(ufunc, method)(*plain, **kwargs))
+
+    def __array_function__(self, function, types, args, kwargs):
+        return self.note(super().__array_function__(function, types, args, kwargs))
+
+    @classmethod
+    def note(cls, result):
+        if isinstance(result, (list, tuple)):
+            return [cls.note(part) for part in result]
+        if isinstance(result, (np.ndarray, np.generic)):
+            cls.seen.add(result.dtype.name)
+            return np.asarray(result).view(cls)
+        return result
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_float32_step_stays_float32_in_every_intermediate(name):
+    vae, x, eps, labels = case(name, dtype="float32")
+    Watched.seen = set()
+    loss, acts = vae.forward(x.view(Watched), eps.view(Watched), labels)
+    vae.backward(acts)
+    theta = vae.theta.view(Watched)
+    Adam(theta).step(theta, vae.dtheta.view(Watched))
+    assert isinstance(loss, Watched) and isinstance(acts.encoder_h[-1], Watched)
+    assert Watched.seen - {"bool"} == {"float32"}
+    assert np.isfinite(vae.theta).all()
+
+
+def test_the_watch_sees_float64_creeping_in():
+    Watched.seen = set()
+    _ = np.zeros(3, np.float32).view(Watched) * np.float64(3.0)
+    assert Watched.seen == {"float64"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("log_var", [-80, 80])
+def test_far_log_variances_give_finite_numbers_in_float32(name, log_var):
+    vae, x, eps, labels = case(name, dtype="float32")
+    for tensor, W in vae.parameters().items():
+        if "log_var" in tensor:
+            W[...] = log_var if tensor.endswith(".b") else 0
+    loss, acts = vae.forward(x, eps, labels)
+    vae.backward(acts)
+    assert np.isfinite(loss) and np.isfinite(vae.dtheta).all()
+
+
+def test_dtypes_agree():
+    vae, x, eps, labels = case("learned")
+    loss, _ = vae.forward(x, eps, labels)
+    single, _ = vae.astype("float32").forward(x, eps, labels)
+    double, _ = vae.astype("complex128").forward(x, eps, labels)
+    assert single.dtype == np.float32 and double.dtype == np.complex128
+    np.testing.assert_allclose(single, loss, rtol=1e-6)
+    np.testing.assert_allclose(double, loss, rtol=1e-14)
+
+
+def test_every_dtype_starts_from_the_same_weights():
+    single, double = VAE(SMALL, seed=3), VAE(SMALL, seed=3, dtype="float64")
+    assert np.array_equal(single.theta, double.theta)
+
+
+def test_copies_have_their_own_memory():
+    vae, *_ = case()
+    for twin in (vae.astype("float64"), vae.to("cpu")):
+        assert np.array_equal(twin.theta, vae.theta)
+        twin.theta += 1
+        assert not np.array_equal(twin.theta, vae.theta)
+
+
+def test_backward_changes_nothing_but_dtheta():
+    vae, x, eps, labels = case("deep")
+    for array in (x, eps):
+        array.flags.writeable = False
+    _, acts = vae.forward(x, eps, labels)
+    values = copy.deepcopy(vars(acts))
+    theta = vae.theta.copy()
+    vae.backward(acts)
+    first = vae.dtheta.copy()
+    vae.backward(acts)
+    assert np.array_equal(vae.dtheta, first)
+    assert np.array_equal(vae.theta, theta)
+    np.testing.assert_equal(vars(acts), values)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_encode_classify_decode_and_nll_are_the_parts_of_forward(name):
+    vae, x, eps, labels = case(name)
+    _, acts = vae.forward(x, eps, labels)
+    mu, var = vae.encode(x)
+    assert np.array_equal(mu, acts.mu) and np.array_equal(var, acts.var)
+    if vae.classifier:
+        assert np.array_equal(vae.classify(x), acts.probs)
+    assert np.array_equal(vae.decode(acts.z, acts.probs), acts.mean)
+    assert np.array_equal(vae.nll(x, acts.z, acts.probs), acts.nll)
+    assert np.array_equal(vae.reconstruct(x), vae.decode(mu, acts.probs))
+
+
+def test_sample():
+    vae, *_ = case()
+    z = np.random.default_rng(5).standard_normal((4, 2), dtype=np.float32)
+    assert np.array_equal(vae.sample(4, digit=2, seed=5), vae.decode(z, np.eye(3)[[2] * 4]))
+    assert np.array_equal(vae.sample(4, seed=5), vae.decode(z, np.eye(3)[[0, 1, 2, 0]]))
+    plain, *_ = case("plain")
+    assert np.array_equal(plain.sample(4, seed=5), plain.decode(z))
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("latent_dim", 0),
+        ("encoder_layers", (128, 0)),
+        ("decoder_std", 0),
+        ("beta", -1),
+        ("var_floor", float("nan")),
+        ("classifier_weight", float("inf")),
+        ("activation", "swish"),
+        ("likelihood", "poisson"),
+        ("decoder_output", "softmax"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused_by_the_field_s_name(field, value):
+    with pytest.raises(errors.ConfigError, match=f"^{field}="):
+        VAEConfig(**{field: value})
+
+
+def test_what_does_not_fit_is_refused():
+    vae, x, eps, labels = case()
+    plain, *_ = case("plain")
+    for call, complaint in [
+        (lambda: vae.forward(x[:, 1:], eps), "x is"),
+        (lambda: vae.forward(x, eps[:1]), r"eps is \(1, 2\); it must be \(5, 2\)"),
+        (lambda: vae.forward(x, eps[:, :1]), "eps is"),
+        (lambda: vae.forward(x[:0], eps[:0]), "x is"),
+        (lambda: vae.forward(x.astype(np.uint8), eps), "uint8"),
+        (lambda: vae.forward(x + 0j, eps), "complex128"),
+        (lambda: vae.forward(x.tolist(), eps), "x is list; it must be"),
+        (lambda: vae.forward(x, eps, labels[1:]), r"labels is \(4, 3\)"),
+        (lambda: vae.forward(x, eps, labels - 1), r"labels\[0\] is -1"),
+        (lambda: vae.forward(x, eps, labels + 0.5), "integers"),
+        (lambda: vae.decode(eps), "probs is NoneType"),
+        (lambda: vae.sample(2, digit=3), r"labels\[0\] is 3"),
+        (lambda: plain.sample(2, digit=3), "0 classes"),
+    ]:
+        with pytest.raises(errors.DataError, match=complaint):
+            call()
+    with pytest.raises(errors.DeviceError, match="gpu"):
+        VAE(SMALL, device="gpu")
+    with pytest.raises(errors.ConfigError, match="float16"):
+        VAE(SMALL, dtype="float16")
+    with pytest.raises(errors.ConfigError, match="no classifier"):
+        plain.classify(x)
