@@ -131,7 +131,8 @@ def train_command(options):
     styles = np.random.default_rng([options.seed, STYLES])
     grid = []
     counts = {"train": len(images) - holdout, "validation": holdout, "test": len(test[0])}
-    print(", ".join(f"{n:,} {split}" for split, n in counts.items()), f"images of {options.data}")
+    sizes = ", ".join(f"{n:,} for {split}" for split, n in counts.items())
+    print(f"images of {options.data}: {sizes}")
     print(f"{vae.theta.size:,} parameters; losses in nats an image")
     print(header())
 

@@ -74,10 +74,10 @@ def as_rows(name, array, shape, dtype):
     shape: (n, width), or (None, width) for any number of rows but none.
     """
     dtype, (n, width) = np.dtype(dtype), shape
-    found = getattr(array, "shape", ())
+    found: tuple = getattr(array, "shape", ())
     if len(found) != 2 or found[1] != width or found[0] == 0 or n not in (None, found[0]):
-        found = found or type(array).__name__
-        raise DataError(f"{name} is {found}; it must be ({n or 'n'}, {width}), a row an example")
+        what = found or type(array).__name__
+        raise DataError(f"{name} is {what}; it must be ({n or 'n'}, {width}), a row an example")
     if array.dtype.kind not in ("f", dtype.kind):
         raise DataError(f"{name} has dtype {array.dtype}; the model computes in {dtype}")
     return array.astype(dtype, copy=False)
