@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--data-dir")
     options = parser.parse_args()
     images, labels = (array[5000:] for array in load("mnist", root=options.data_dir))
-    y = one_hot(labels, 10)
+    y = one_hot(labels, (len(labels), 10))
     x_torch, labels_torch = torch.from_numpy(images.copy()), torch.from_numpy(labels)
     vae = minivae.VAE()
     adam = minivae.Adam(vae.theta)

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, checkpoint, datasets, plots, training
-from .config import LIKELIHOODS, VAEConfig
+from .config import VAEConfig
 from .datasets import one_hot
+from .distributions import LIKELIHOODS
 from .errors import ConfigError, FileError, MinivaeError
-from .layers import ACTIVATIONS, OUTPUTS
+from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
 from .references import Protocol, card
 from .vae import VAE
 
@@ -62,12 +63,12 @@ def parser():
     add("--hidden", type=widths, default=(128,), metavar="N,N,…",
         help="widths of the hidden layers of encoder and classifier, mirrored in the decoder; "
         "none: a linear model [128]")
-    add("--activation", choices=ACTIVATIONS, default="sigmoid",
+    add("--activation", choices=ACTIVATION_PAIRS, default="sigmoid",
         help="of the hidden layers [%(default)s]")
     add("--likelihood", choices=LIKELIHOODS, default="gaussian", help="p(x|z) [%(default)s]")
     add("--decoder-std", type=float, default=0.5,
         help="σ of the gaussian p(x|z), in grey levels of [0, 1] [%(default)s]")
-    add("--decoder-output", choices=OUTPUTS, default="sigmoid",
+    add("--decoder-output", choices=OUTPUT_PAIRS, default="sigmoid",
         help="what makes the gaussian's mean [%(default)s]")
     add("--beta", type=float, default=1.0, help="weight of the KL [%(default)s]")
     add("--no-classifier", action="store_true", help="a plain VAE, which sees no labels")
@@ -197,7 +198,7 @@ def ten_digits(vae, rng):
     z = rng.standard_normal((1 if K else 10, vae.config.latent_dim), dtype=np.float32)
     if not K:
         return vae.decode(z)
-    return vae.decode(np.repeat(z, K, axis=0), one_hot(np.arange(K), K, vae.dtype))
+    return vae.decode(np.repeat(z, K, axis=0), one_hot(np.arange(K), (K, K), vae.dtype))
 
 
 def header():

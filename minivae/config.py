@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from .distributions import LIKELIHOODS
 from .errors import ConfigError
-from .layers import ACTIVATIONS, OUTPUTS
-
-LIKELIHOODS = ("gaussian", "gaussian_learned", "bernoulli")
+from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,10 @@ class VAEConfig:
         for name in ("num_classes", "classifier_weight", "var_floor", "beta"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}={getattr(self, name)}: a finite number, 0 or more")
-        names = {"activation": ACTIVATIONS, "likelihood": LIKELIHOODS, "decoder_output": OUTPUTS}
-        for name, allowed in names.items():
+        for name, allowed in (
+            ("activation", ACTIVATION_PAIRS),
+            ("likelihood", LIKELIHOODS),
+            ("decoder_output", OUTPUT_PAIRS),
+        ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: one of {', '.join(allowed)}")

@@ -83,18 +83,24 @@ def as_rows(name, array, shape, dtype):
     return array.astype(dtype, copy=False)
 
 
-def one_hot(labels, num_classes, dtype="float32"):
-    """labels (n,), whole numbers, -> rows (n, num_classes); rows are passed on in the dtype."""
+def one_hot(labels, shape, dtype="float32"):
+    """Labels, whole numbers (n,) -> rows of the shape (n, K); None -> rows of zeros.
+
+    Rows (n, K) are passed on in the dtype. Raises DataError for a label that is none of 0 … K − 1.
+    """
+    n, K = shape
+    if labels is None:
+        return np.zeros(shape, dtype)
+    if getattr(labels, "ndim", None) == 2:
+        return as_rows("labels", labels, shape, dtype)
     labels = np.asarray(labels)
-    if labels.ndim == 2:
-        return as_rows("labels", labels, (None, num_classes), dtype)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"labels are {labels.dtype} {labels.shape}; they must be integers (n,)")
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise DataError(f"labels are {labels.dtype} {labels.shape}; they must be integers ({n},)")
+    wrong = np.flatnonzero((labels < 0) | (labels >= K))
     if len(wrong):
         i = wrong[0]
-        raise DataError(f"labels[{i}] is {labels[i]}; this model has {num_classes} classes, from 0")
-    return np.eye(num_classes, dtype=dtype)[labels]
+        raise DataError(f"labels[{i}] is {labels[i]}; this model has {K} classes, from 0")
+    return np.eye(K, dtype=dtype)[labels]
 
 
 def strokes(n, seed=0):

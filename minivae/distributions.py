@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from .layers import ACTIVATIONS
+from .layers import OUTPUT_PAIRS
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -38,19 +38,19 @@ def reparameterize_forward(mu, var, eps):
 
 
 def reparameterize_backward(dz, var, eps):
-    """dmu = dz,  dvar = dz · ε / (2 σ)"""
+    """dmu = dz,  dvar = dz · ε / (2 σ),  for dσ/dvar = 1 / (2 σ)"""
     std = np.sqrt(var)
     dvar = dz * eps / (2 * std)
     return dz, dvar
 
 
 def gaussian_kl_forward(mu, var):
-    """(E9)  KL[N(μ, var) ‖ N(0, I)] = ½ Σ_j (μ_j² + var_j − log var_j − 1)
+    """(E9)  KL[N(μ, var) ‖ N(0, I)] = ½ Σ_j (μ_j² + var_j − log(var_j) − 1)
 
     mu, var (B, J) -> kl (B,), nats.
     Source: Kingma, Welling 2014, appendix B.
     """
-    # var − 1 first: near var = 1 it is exact, and the small difference to log var survives.
+    # var − 1 first: it is exact near var = 1, where (var − 1) − log(var) is as small as (var − 1)².
     return 0.5 * np.sum(mu * mu + ((var - 1) - np.log(var)), axis=1)
 
 
@@ -78,7 +78,7 @@ def squared_error_backward(dsse, x, mu):
 
 
 def gaussian_nll_forward(x, mu, var):
-    """(E11)  −log N(x; μ, var) = ½ Σ_d ((x_d − μ_d)² / var_d + log var_d + log 2π)
+    """(E11)  −log N(x; μ, var) = ½ Σ_d ((x_d − μ_d)² / var_d + log(var_d) + log(2π))
 
     x, mu, var (B, D) -> nll (B,), nats.
     Source: Kingma, Welling 2014, appendix C.2.
@@ -88,29 +88,31 @@ def gaussian_nll_forward(x, mu, var):
 
 
 def gaussian_nll_backward(dnll, x, mu, var):
-    """dmu = dnll (μ − x) / var,  dvar = dnll · ½ (1 − (x − μ)² / var) / var"""
+    """dmu = dnll (μ − x) / var,  dvar = dnll · ½ (1 − (μ − x)² / var) / var"""
     dnll = dnll.reshape(-1, 1)
-    error = x - mu
-    dmu = -dnll * error / var
+    error = mu - x
+    dmu = dnll * error / var
     # Divided twice: var² would leave the range of float32 long before the quotient does.
     dvar = dnll * 0.5 * (1 - error * error / var) / var
     return dmu, dvar
 
 
 def bernoulli_nll_forward(x, logits):
-    """(E12)  −log p(x) = Σ_d (log(1 + exp a_d) − x_d a_d),  a the logit of p(x_d = 1)
+    """(E12)  −log p(x) = Σ_d −x_d log p_d − (1 − x_d) log(1 − p_d) = Σ_d log(1 + exp a_d) − x_d a_d
 
-    x in [0, 1] and logits (B, D) -> nll (B,), nats; for a grey x a cross-entropy, not a density.
+    for log p = a − log(1 + exp a) and log(1 − p) = −log(1 + exp a), a = logits. x in [0, 1] and
+    logits (B, D) -> nll (B,), nats; of a grey x a cross-entropy, not a density.
     Source: Kingma, Welling 2014, appendix C.1.
     """
-    # log(1 + exp a) = m + log(1 + exp(−|a|)), m = max(a, 0), −|a| = a − 2m: exp never overflows.
+    # log(1 + exp a) = m + log(1 + exp(−|a|)), m = max(a, 0): exp never overflows. −|a| is written
+    # a − 2m, for |a| has no complex step.
     m = np.where(logits.real > 0, logits, 0)
     softplus = m + np.log1p(np.exp(logits - 2 * m))
     return np.sum(softplus - x * logits, axis=1)
 
 
 def bernoulli_nll_backward(dnll, x, probs):
-    """dlogits = dnll (p − x),  p = sigmoid(logits)"""
+    """dlogits = dnll (p − x),  probs p = sigmoid(logits): the derivative depends on nothing else"""
     return dnll.reshape(-1, 1) * (probs - x)
 
 
@@ -126,22 +128,26 @@ def categorical_nll_forward(logits, y):
 
 
 def categorical_nll_backward(dce, probs, y):
-    """dlogits = dce (p Σ_k y_k − y);  for a one-hot y the well-known p − y"""
+    """dlogits = dce (p Σ_k y_k − y),  probs p = softmax(logits);  of a one-hot y the known p − y"""
     return dce.reshape(-1, 1) * (probs * np.sum(y, axis=1, keepdims=True) - y)
 
 
-class Gaussian:
-    """p(x|z) = N(mean, decoder_std² I): the squared error over 2σ², and a constant.
+# p(x|z), chosen by name when a model is made. A head is a linear layer on the decoder's last hidden
+# layer, and its output one operand below:
+#     forward(x, *heads) -> mean, var, sse, nll     of p(x|z); sse is reported, nll is in the loss
+#     backward(dnll, x, mean, var, *heads) -> [a gradient for each head]
+# One signature for all three, so that the model need not know which it has; `output` is the Pair
+# that makes the mean of the head "out".
 
-    Like the two classes below: from the decoder's heads to the mean and variance of p(x|z), the
-    squared error and the nll; and from dnll back to the gradient of each head.
-    """
+
+class Gaussian:
+    """p(x|z) = N(mean, σ² I), σ fixed:  nll = sse / (2 σ²) + D/2 log(2π σ²)"""
 
     heads = ("out",)
 
-    def __init__(self, output, std):
-        self.output = output
-        self.var = std * std
+    def __init__(self, config):
+        self.output = OUTPUT_PAIRS[config.decoder_output]
+        self.var = config.decoder_std**2
 
     def forward(self, x, out):
         mean = self.output.forward(out)
@@ -157,13 +163,13 @@ class Gaussian:
 
 
 class GaussianLearned:
-    """p(x|z) = N(mean, var), the variance of each pixel from a second head."""
+    """p(x|z) = N(mean, var), each pixel's variance from a second head."""
 
     heads = ("out", "log_var")
 
-    def __init__(self, output, var_floor):
-        self.output = output
-        self.var_floor = var_floor
+    def __init__(self, config):
+        self.output = OUTPUT_PAIRS[config.decoder_output]
+        self.var_floor = config.var_floor
 
     def forward(self, x, out, log_var):
         mean = self.output.forward(out)
@@ -180,10 +186,12 @@ class GaussianLearned:
 
 
 class Bernoulli:
-    """p(x|z) = Π_d Bernoulli(x_d; mean_d), mean = sigmoid(out); a mean is all it has."""
+    """p(x|z) = Π_d Bernoulli(x_d; mean_d), mean = sigmoid(out); it has no variance of its own."""
 
     heads = ("out",)
-    output = ACTIVATIONS["sigmoid"]
+
+    def __init__(self, config):
+        self.output = OUTPUT_PAIRS["sigmoid"]
 
     def forward(self, x, out):
         mean = self.output.forward(out)
@@ -192,5 +200,13 @@ class Bernoulli:
         return mean, None, sse, nll
 
     def backward(self, dnll, x, mean, var, out):
+        # nll reads out itself, the logits: the sigmoid's derivative is already in this one.
         dout = bernoulli_nll_backward(dnll, x, mean)
         return [dout]
+
+
+LIKELIHOODS: dict[str, type] = {
+    "gaussian": Gaussian,
+    "gaussian_learned": GaussianLearned,
+    "bernoulli": Bernoulli,
+}

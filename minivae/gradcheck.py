@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STEP = 1e-4  # of the central difference: rounding and curvature both cost about 1e-8 here
+STEP = 1e-4  # of the central difference; its own error then is some 1e-8 of the gradient
 TOLERANCE = 1e-6
 
 
@@ -53,13 +53,13 @@ def check_pair(forward, backward, inputs, names=None, seed=0):
     """Hold backward(*upstream, *inputs) against central differences of forward(*inputs) -> Report.
 
     inputs are float64 arrays. forward gives an array or a tuple of arrays; backward the gradients
-    in the order of the inputs, None for an input that has none. The upstream gradient is random. A
-    pair with other operands is adapted where it is checked, in one line:
+    in the order of the inputs, None for an input that has none. upstream, the gradient of the
+    output, is random. A pair whose backward takes other operands is adapted in one line:
 
         check_pair(sigmoid_forward, lambda dh, a: [sigmoid_backward(dh, sigmoid_forward(a))], [a])
     """
     rng = np.random.default_rng(seed)
-    inputs = [np.array(x, np.float64) for x in inputs]
+    inputs = [np.array(x, np.float64, order="C") for x in inputs]
     upstream = [rng.standard_normal(output.shape) for output in _as_tuple(forward(*inputs))]
 
     def loss():
@@ -78,8 +78,8 @@ def check_model(vae, x, labels=None, seed=0, entries=20):
     """Hold vae.backward against central differences of vae.forward, in float64 -> Report.
 
     Of each tensor that many entries, drawn by the seed like the noise; entries=None takes all.
-    With label_gradient=False the loss is the one whose gradient is left: its decoder goes on
-    reading the probabilities of the unmoved weights.
+    With label_gradient=False backward takes the decoder's probs for constants; the loss that is
+    differentiated numerically then holds them fixed too.
     """
     rng = np.random.default_rng(seed)
     vae = vae.astype(np.float64)
@@ -105,7 +105,7 @@ def check_model(vae, x, labels=None, seed=0, entries=20):
 
 def _row(name, loss, x, gradient, chosen):
     """x is changed in place, one entry at a time, and put back."""
-    flat = x.reshape(-1)
+    flat = x.reshape(-1)  # a view, for x is contiguous
     analytic = np.asarray(gradient).reshape(-1)[chosen]
     numeric = np.empty(len(chosen))
     for k, i in enumerate(chosen):
@@ -120,12 +120,14 @@ def _row(name, loss, x, gradient, chosen):
     k = int(np.argmax(difference))
     scale = max(np.abs(analytic).max(), np.abs(numeric).max())
     error = difference[k] / scale if difference[k] else 0.0
+    if not np.isfinite(error):
+        error = np.inf
     index = tuple(int(i) for i in np.unravel_index(chosen[k], x.shape))
     return Row(name, index, float(analytic[k]), float(numeric[k]), float(error))
 
 
 def _report(rows):
-    return Report(sorted(rows, key=lambda row: (row.error == row.error, -row.error)))  # NaN first
+    return Report(sorted(rows, key=lambda row: -row.error))
 
 
 def _as_tuple(value):

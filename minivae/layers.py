@@ -1,8 +1,13 @@
 """The layers: each forward function with its backward function under it.
 
-A backward takes the gradient of the output first, then exactly the forward values it needs, and
-returns the gradients of the inputs. The gradients of weights are written into the given arrays.
-Rows are examples. B examples, n inputs and m outputs a layer, K classes.
+dX is the gradient of the loss with respect to X and has the shape of X. A backward takes the
+gradient of the forward's output first, then exactly the forward values that the derivative depends
+on (of an activation its output h), and returns the gradients of the inputs; those of weights are
+written into the arrays given. Rows are examples: B examples, n inputs and m outputs a layer, K
+classes. A product with W is a matrix product; every other product is elementwise.
+
+The dtype is followed, also complex: Im f(a + ih) / h, the complex step, is a derivative without a
+subtraction, and tests compare with it. That is why a.real decides where a function has a kink.
 """
 
 from collections.abc import Callable
@@ -23,13 +28,16 @@ def linear_forward(x, W, b):
 
 
 def linear_backward(da, x, W, dW, db):
-    """dx = da Wᵀ,  dW = xᵀ da,  db = Σ_b da_b;  dW and db are overwritten."""
+    """dx = da Wᵀ,  dW = xᵀ da,  db = the sum of da over its rows.
+
+    dW and db are overwritten: each weight is used once in a pass, so that nothing accumulates.
+    """
     linear_backward_weights(da, x, dW, db)
     return da @ W.T
 
 
 def linear_backward_weights(da, x, dW, db):
-    """dW = xᵀ da,  db = Σ_b da_b: all that is asked of a layer whose input is data."""
+    """The part without dx: of a layer whose input is data no more is asked."""
     np.matmul(x.T, da, out=dW)
     np.sum(da, axis=0, out=db)
 
@@ -66,21 +74,21 @@ def tanh_backward(dh, h):
 def relu_forward(a):
     """(E4)  h = a where a > 0, else 0
 
-    a (B, m) -> h (B, m). Of a complex a the real part decides.
+    a (B, m) -> h (B, m).
     Source: Nair, Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
     """
     return np.where(a.real > 0, a, 0)
 
 
 def relu_backward(dh, h):
-    """da = dh where h > 0, else 0;  h > 0 just where a > 0"""
+    """da = dh where h > 0, else 0;  h > 0 exactly where a > 0; at the kink, a = 0, it is 0"""
     return np.where(h.real > 0, dh, 0)
 
 
 def leaky_relu_forward(a):
     """(E5)  h = a where a > 0, else 0.2 a
 
-    a (B, m) -> h (B, m). Of a complex a the real part decides.
+    a (B, m) -> h (B, m).
     Source: Maas, Hannun, Ng 2013, "Rectifier nonlinearities improve neural network acoustic
     models".
     """
@@ -88,7 +96,7 @@ def leaky_relu_forward(a):
 
 
 def leaky_relu_backward(dh, h):
-    """da = dh where h > 0, else 0.2 dh;  h > 0 just where a > 0"""
+    """da = dh where h > 0, else 0.2 dh;  h > 0 exactly where a > 0"""
     return np.where(h.real > 0, dh, LEAKY_SLOPE * dh)
 
 
@@ -106,25 +114,25 @@ def softmax_forward(logits):
 
 
 def softmax_backward(dprobs, probs):
-    """dlogit_k = p_k (dp_k − Σ_l dp_l p_l):  every probability moves with every logit"""
-    mean = np.sum(dprobs * probs, axis=1, keepdims=True)
-    return probs * (dprobs - mean)
+    """dlogit_k = p_k (dp_k − Σ_l dp_l p_l),  for ∂p_l / ∂logit_k = p_l (δ_kl − p_k)"""
+    expected = np.sum(dprobs * probs, axis=1, keepdims=True)
+    return probs * (dprobs - expected)
 
 
 class Pair(NamedTuple):
-    """A function and its derivative, to be chosen by name when a model is made."""
+    """A forward and its backward, chosen by name when a model is made."""
 
     forward: Callable
     backward: Callable
 
 
-ACTIVATIONS = {
+ACTIVATION_PAIRS = {
     "sigmoid": Pair(sigmoid_forward, sigmoid_backward),
     "tanh": Pair(tanh_forward, tanh_backward),
     "relu": Pair(relu_forward, relu_backward),
     "leaky_relu": Pair(leaky_relu_forward, leaky_relu_backward),
 }
-OUTPUTS = {
-    "sigmoid": ACTIVATIONS["sigmoid"],
+OUTPUT_PAIRS = {  # from the decoder's last linear layer to the mean of p(x|z)
+    "sigmoid": ACTIVATION_PAIRS["sigmoid"],
     "identity": Pair(lambda a: a, lambda dh, h: dh),
 }

@@ -1,8 +1,8 @@
 """Networks: a linear layer that knows its parameters' names, and a stack of them.
 
 A network is a forward, a backward, and the shapes of its parameters; that is all the model knows.
-It remembers no batch: what the backward needs, it is given.
-p and g are the parameters and the gradients by name, as parameters.views gives them.
+It remembers no batch: what the backward needs, it is given. params and grads are the parameters
+and their gradients by name, views into theta and dtheta.
 """
 
 from .layers import linear_backward, linear_backward_weights, linear_forward
@@ -16,43 +16,46 @@ class Linear:
         self.b = f"{name}.b"
         self.shapes = {self.W: (n, m), self.b: (m,)}
 
-    def forward(self, x, p):
+    def forward(self, x, params):
         """x (B, n) -> a (B, m)."""
-        return linear_forward(x, p[self.W], p[self.b])
+        return linear_forward(x, params[self.W], params[self.b])
 
-    def backward(self, da, x, p, g, input_gradient=True):
-        """Fill g and return dx (B, n).
+    def backward(self, da, x, params, grads, input_gradient=True):
+        """da (B, m), x (B, n) -> dx (B, n); fills grads.
 
-        Where x is data nobody asks for dx: input_gradient=False saves a matrix product.
+        Where x is data nobody asks for dx: input_gradient=False saves a matrix product and gives
+        None.
         """
-        if input_gradient:
-            return linear_backward(da, x, p[self.W], g[self.W], g[self.b])
-        return linear_backward_weights(da, x, g[self.W], g[self.b])
+        if not input_gradient:
+            linear_backward_weights(da, x, grads[self.W], grads[self.b])
+            return None
+        return linear_backward(da, x, params[self.W], grads[self.W], grads[self.b])
 
 
 class MLP:
-    """h⁰ = x,  hˡ⁺¹ = activation(hˡ Wˡ + bˡ);  without layers h⁰ alone."""
+    """h[0] = x,  h[i + 1] = activation(h[i] W_i + b_i);  without layers there is only h[0]."""
 
     def __init__(self, name, sizes, activation):
-        """sizes: the widths of x, h¹, …; activation: a Pair, the same after each layer."""
+        """sizes: the widths of x and of each layer; activation: a Pair, the same after each."""
         self.activation = activation
         self.layers = [
             Linear(f"{name}.{i}", n, m) for i, (n, m) in enumerate(zip(sizes, sizes[1:]))
         ]
-        self.shapes = {name: shape for layer in self.layers for name, shape in layer.shapes.items()}
+        self.shapes = {W: shape for layer in self.layers for W, shape in layer.shapes.items()}
         self.width = sizes[-1]
 
-    def forward(self, x, p):
-        """x (B, n) -> [x, h¹, …], each (B, its width)."""
+    def forward(self, x, params):
+        """x (B, n) -> the list h, each (B, its width)."""
         h = [x]
         for layer in self.layers:
-            a = layer.forward(h[-1], p)
+            a = layer.forward(h[-1], params)
             h.append(self.activation.forward(a))
         return h
 
-    def backward(self, dh, h, p, g, input_gradient=True):
-        """dh, the gradient of the last h, and the list that forward gave -> dx (B, n); fills g."""
+    def backward(self, dh, h, params, grads, input_gradient=True):
+        """The gradient dh of the last h, and the list h -> the gradient of h[0]; fills grads."""
         for i, layer in reversed(list(enumerate(self.layers))):
             da = self.activation.backward(dh, h[i + 1])
-            dh = layer.backward(da, h[i], p, g, input_gradient or i > 0)
+            # From here dh belongs to h[i]. Only the first layer, whose h[0] may be data, skips it.
+            dh = layer.backward(da, h[i], params, grads, input_gradient or i > 0)
         return dh

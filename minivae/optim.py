@@ -6,7 +6,7 @@ import numpy as np
 
 
 class SGD:
-    """(E16)  θ ← θ − lr · g
+    """(E16)  θ ← θ − lr · g,  g = dtheta
 
     theta, dtheta (P,).
     Source: Robbins, Monro 1951, "A Stochastic Approximation Method".
@@ -22,7 +22,7 @@ class SGD:
 class Adam:
     """(E17)  m ← β₁ m + (1 − β₁) g,   m̂ = m / (1 − β₁ᵗ)
           v ← β₂ v + (1 − β₂) g²,  v̂ = v / (1 − β₂ᵗ)
-          θ ← θ − lr · m̂ / (√v̂ + ε)
+          θ ← θ − lr · m̂ / (√v̂ + ε),  g = dtheta
 
     theta, dtheta, m, v (P,); t counts the steps from 1.
     Source: Kingma, Ba 2015, "Adam: A Method for Stochastic Optimization", Algorithm 1.
@@ -50,7 +50,7 @@ class Adam:
         scratch *= 1 - self.beta2
         self.v *= self.beta2
         self.v += scratch
-        # With c = √(1 − β₂ᵗ), m̂ / (√v̂ + ε) is m / (√v + c ε) times c / (1 − β₁ᵗ): no m̂, no v̂.
+        # √v̂ = √v / c with c = √(1 − β₂ᵗ), so m̂ / (√v̂ + ε) = m / (√v + c ε) · c / (1 − β₁ᵗ).
         c = math.sqrt(1 - self.beta2**self.t)
         np.sqrt(self.v, out=scratch)
         scratch += c * self.eps

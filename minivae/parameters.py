@@ -6,7 +6,10 @@ import numpy as np
 
 
 def views(vector, shapes):
-    """{name: view} onto a flat vector (P,), in the order of shapes {name: shape}; no copies."""
+    """{name: view} onto a flat vector (P,), in the order of shapes {name: shape}.
+
+    Writing into a view writes into the vector: so a backward, given views, fills dtheta.
+    """
     named = {}
     start = 0
     for name, shape in shapes.items():
@@ -33,6 +36,7 @@ def glorot_uniform(shapes, seed):
     theta = np.zeros(size(shapes), np.float32)
     for W in views(theta, shapes).values():
         if W.ndim == 2:
-            r = math.sqrt(6 / sum(W.shape))
+            n_in, n_out = W.shape
+            r = math.sqrt(6 / (n_in + n_out))
             W[...] = r * (2 * rng.random(W.shape, np.float32) - 1)
     return theta

@@ -105,8 +105,7 @@ def _checked(vae, images, labels):
         return images, None
     if labels is None:
         raise DataError("labels is None; a model with classes needs them, num_classes=0 does not")
-    y = one_hot(labels, vae.config.num_classes, vae.dtype)
-    return images, as_rows("labels", y, (len(images), vae.config.num_classes), vae.dtype)
+    return images, one_hot(labels, (len(images), vae.config.num_classes), vae.dtype)
 
 
 def _terms(acts):

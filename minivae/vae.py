@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from . import distributions
 from .config import VAEConfig
 from .datasets import as_rows, one_hot
 from .distributions import (
+    LIKELIHOODS,
     categorical_nll_backward,
     categorical_nll_forward,
     gaussian_kl_backward,
@@ -19,19 +19,18 @@ from .distributions import (
     variance_forward,
 )
 from .errors import ConfigError, DeviceError
-from .layers import ACTIVATIONS, OUTPUTS, softmax_backward, softmax_forward
+from .layers import ACTIVATION_PAIRS, softmax_backward, softmax_forward
 from .mlp import MLP, Linear
 from .parameters import glorot_uniform, views
-
-DTYPES = ("float32", "float64", "complex128")
 
 
 @dataclass
 class Activations:
-    """Every value of one forward pass. A list h is a network's input, then its hidden layers.
+    """The values of one forward pass. A list h is a network's input, then its hidden layers.
 
-    x (B, D); eps, mu, log_var, var, z (B, J); y, logits, probs (B, K); of p(x|z) the decoder's
-    heads, its mean and its variance (B, D); nll, sse, kl, ce (B,). None: not in this model.
+    x (B, D); eps, mu, log_var, var, z (B, J); y, logits, probs (B, K); the outputs of the decoder's
+    heads, and the mean and variance of p(x|z), (B, D), a fixed variance one number; nll, sse, kl,
+    ce (B,). None is what this model, or this pass, does not have.
     """
 
     x: Any
@@ -56,24 +55,22 @@ class Activations:
 
 
 class VAE:
-    """theta (P,) and dtheta (P,) hold every parameter and its gradient."""
+    """Encoder, classifier and decoder, each a network with linear heads on its last layer.
+
+    theta (P,) and dtheta (P,) hold all P parameters and their gradients.
+    """
 
     def __init__(self, config=None, seed=0, dtype="float32", device="cpu"):
         """Glorot weights drawn from the seed. complex128 is for complex-step checks."""
-        if np.dtype(dtype).name not in DTYPES:
-            raise ConfigError(f"dtype={dtype!r}: one of {', '.join(DTYPES)}")
+        if np.dtype(dtype).name not in ("float32", "float64", "complex128"):
+            raise ConfigError(f"dtype={dtype!r}: float32, float64 or complex128")
         if device != "cpu":
             raise DeviceError(f"device={device!r}: this version computes on the CPU, device='cpu'")
         self.config = config = config or VAEConfig()
         self.dtype = np.dtype(dtype)
         D, J, K = config.data_dim, config.latent_dim, config.num_classes
-        activation, output = ACTIVATIONS[config.activation], OUTPUTS[config.decoder_output]
-        likelihoods: dict[str, Any] = {
-            "gaussian": distributions.Gaussian(output, config.decoder_std),
-            "gaussian_learned": distributions.GaussianLearned(output, config.var_floor),
-            "bernoulli": distributions.Bernoulli(),
-        }
-        self.likelihood = likelihoods[config.likelihood]
+        activation = ACTIVATION_PAIRS[config.activation]
+        self.likelihood = LIKELIHOODS[config.likelihood](config)
 
         self.encoder = MLP("encoder", (D, *config.encoder_layers), activation)
         self.mu_head = Linear("encoder.mu", self.encoder.width, J)
@@ -97,62 +94,70 @@ class VAE:
         self._gradients = views(self.dtheta, shapes)
 
     def forward(self, x, eps, labels=None):
-        """(E15)  loss = 1/B Σ_b (nll_b + β kl_b + w ce_b)
+        """(E15)  loss = 1/B Σ_i (nll_i + β kl_i + w ce_i),  β = beta, w = classifier_weight
 
-        x (B, D); eps (B, J), noise of N(0, 1); labels (B,) integers, (B, K) one-hot rows, or None,
-        and then nothing is paid for the class -> loss, nats, and every value on the way to it.
+        x (B, D); eps (B, J), noise of N(0, 1); labels (B,) integers, (B, K) one-hot rows, or None:
+        then nothing is paid for the class. Returns the loss, nats, and every value on the way.
         Source: Kingma, Welling 2014, equation 10; the classifier: Zeldes 2018.
         """
-        config, p = self.config, self._parameters
-        acts = self._admit(x, eps, labels)
+        config, params = self.config, self._parameters
+        x = as_rows("x", x, (None, config.data_dim), self.dtype)
+        eps = as_rows("eps", eps, (len(x), config.latent_dim), self.dtype)
+        acts = Activations(x, eps)
 
-        acts.encoder_h = self.encoder.forward(acts.x, p)
-        acts.mu = self.mu_head.forward(acts.encoder_h[-1], p)
-        acts.log_var = self.log_var_head.forward(acts.encoder_h[-1], p)
+        acts.encoder_h = self.encoder.forward(x, params)
+        acts.mu = self.mu_head.forward(acts.encoder_h[-1], params)
+        acts.log_var = self.log_var_head.forward(acts.encoder_h[-1], params)
         acts.var = variance_forward(acts.log_var, config.var_floor)
         acts.kl = gaussian_kl_forward(acts.mu, acts.var)
-        acts.z = reparameterize_forward(acts.mu, acts.var, acts.eps)
+        acts.z = reparameterize_forward(acts.mu, acts.var, eps)
         cost = config.beta * acts.kl
         code = acts.z
 
         if self.classifier:
-            acts.classifier_h = self.classifier.forward(acts.x, p)
-            acts.logits = self.logits_head.forward(acts.classifier_h[-1], p)
+            acts.classifier_h = self.classifier.forward(x, params)
+            acts.logits = self.logits_head.forward(acts.classifier_h[-1], params)
             acts.probs = softmax_forward(acts.logits)
+            acts.y = one_hot(labels, (len(x), config.num_classes), self.dtype)
             ce = categorical_nll_forward(acts.logits, acts.y)
-            acts.ce = None if labels is None else ce
+            acts.ce = None if labels is None else ce  # without labels a row of y, and ce, is 0
             cost = cost + config.classifier_weight * ce
             code = np.concatenate([acts.z, acts.probs], axis=1)
 
-        acts.decoder_h = self.decoder.forward(code, p)
-        acts.heads = [head.forward(acts.decoder_h[-1], p) for head in self.decoder_heads]
-        px = self.likelihood.forward(acts.x, *acts.heads)
-        acts.mean, acts.decoder_var, acts.sse, acts.nll = px
+        acts.decoder_h = self.decoder.forward(code, params)
+        acts.heads = [head.forward(acts.decoder_h[-1], params) for head in self.decoder_heads]
+        acts.mean, acts.decoder_var, acts.sse, acts.nll = self.likelihood.forward(x, *acts.heads)
         cost = cost + acts.nll
         return np.mean(cost), acts
 
     def backward(self, acts):
-        """dtheta = ∂loss/∂θ, from the values of one forward pass: its lines upside down."""
-        config, p, g = self.config, self._parameters, self._gradients
-        dcost = np.full_like(acts.nll, 1 / len(acts.nll))  # of the mean over the batch, only here
+        """Fill dtheta = ∂loss/∂θ, through its views, from the values of one forward pass.
+
+        The lines of forward upside down. With label_gradient=False the decoder's probs count as
+        constants: one path is left out, and dtheta is no longer the whole ∂loss/∂θ.
+        """
+        config, params, grads = self.config, self._parameters, self._gradients
+        # loss = np.mean(cost): each example weighs 1/B. This is the only 1/B.
+        dcost = np.full_like(acts.nll, 1 / len(acts.nll))
 
         dnll = dcost
-        px = acts.mean, acts.decoder_var
-        dheads = self.likelihood.backward(dnll, acts.x, *px, *acts.heads)
-        heads = zip(self.decoder_heads, dheads)
-        dh = sum(head.backward(dhead, acts.decoder_h[-1], p, g) for head, dhead in heads)
-        dcode = self.decoder.backward(dh, acts.decoder_h, p, g)
+        dheads = self.likelihood.backward(dnll, acts.x, acts.mean, acts.decoder_var, *acts.heads)
+        # As many paths to the decoder's last layer as it has heads: they add.
+        dh = 0
+        for head, dhead in zip(self.decoder_heads, dheads):
+            dh = dh + head.backward(dhead, acts.decoder_h[-1], params, grads)
+        dcode = self.decoder.backward(dh, acts.decoder_h, params, grads)
 
         dz = dcode
         if self.classifier:
             dz, dprobs = np.split(dcode, [config.latent_dim], axis=1)
             dce = config.classifier_weight * dcost
-            # Two paths to the logits: from the label, and from the reconstruction unless it is cut.
+            # Two paths to the logits: from the label, and from the decoder where it is not cut.
             dlogits_ce = categorical_nll_backward(dce, acts.probs, acts.y)
             dlogits_code = config.label_gradient * softmax_backward(dprobs, acts.probs)
             dlogits = dlogits_ce + dlogits_code
-            dh = self.logits_head.backward(dlogits, acts.classifier_h[-1], p, g)
-            self.classifier.backward(dh, acts.classifier_h, p, g, input_gradient=False)
+            dh = self.logits_head.backward(dlogits, acts.classifier_h[-1], params, grads)
+            self.classifier.backward(dh, acts.classifier_h, params, grads, input_gradient=False)
 
         dkl = config.beta * dcost
         # Two paths to mu and var: from the sample and from the KL.
@@ -161,11 +166,11 @@ class VAE:
         dmu = dmu_z + dmu_kl
         dvar = dvar_z + dvar_kl
         dlog_var = variance_backward(dvar, acts.log_var)
-        # Two paths to the encoder's last layer: from either head.
-        dh_mu = self.mu_head.backward(dmu, acts.encoder_h[-1], p, g)
-        dh_log_var = self.log_var_head.backward(dlog_var, acts.encoder_h[-1], p, g)
-        dh = dh_mu + dh_log_var
-        self.encoder.backward(dh, acts.encoder_h, p, g, input_gradient=False)
+        # Two paths to the encoder's last layer: from its two heads.
+        dh_log_var = self.log_var_head.backward(dlog_var, acts.encoder_h[-1], params, grads)
+        dh_mu = self.mu_head.backward(dmu, acts.encoder_h[-1], params, grads)
+        dh = dh_log_var + dh_mu
+        self.encoder.backward(dh, acts.encoder_h, params, grads, input_gradient=False)
 
     def parameters(self):
         """{"encoder.0.W": view of theta, …}."""
@@ -219,7 +224,7 @@ class VAE:
         if digit is None and not K:
             return self.decode(z)
         labels = np.arange(n) % K if digit is None else np.full(n, digit)
-        return self.decode(z, one_hot(labels, K, self.dtype))
+        return self.decode(z, one_hot(labels, (n, K), self.dtype))
 
     def reconstruct(self, x):
         """x (n, D) -> (n, D), decoded from z = mu and the predicted probabilities."""
@@ -233,15 +238,3 @@ class VAE:
             code = np.concatenate([code, probs], axis=1)
         h = self.decoder.forward(code, self._parameters)[-1]
         return [head.forward(h, self._parameters) for head in self.decoder_heads]
-
-    def _admit(self, x, eps, labels):
-        """The three of one length, in the model's dtype; no labels are rows of zeros."""
-        config = self.config
-        x = as_rows("x", x, (None, config.data_dim), self.dtype)
-        eps = as_rows("eps", eps, (len(x), config.latent_dim), self.dtype)
-        if not self.classifier:
-            return Activations(x, eps)
-        if labels is None:
-            labels = np.zeros((len(x), config.num_classes), self.dtype)
-        y = one_hot(labels, config.num_classes, self.dtype)
-        return Activations(x, eps, as_rows("labels", y, (len(x), config.num_classes), self.dtype))

@@ -113,10 +113,12 @@ def test_minibatches_hold_every_row_once_and_the_last_may_be_smaller():
 
 
 def test_one_hot():
-    assert datasets.one_hot(np.array([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
-    for wrong in ([0, 3], [-1, 0], [0.5, 1], [[0, 1]], [[[0]]]):
+    assert datasets.one_hot(np.array([2, 0]), (2, 3)).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert datasets.one_hot([2, 0], (2, 3)).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert datasets.one_hot(None, (2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+    for wrong in ([0, 3], [-1, 0], [0.5, 1], [0], [[0, 1], [0, 0]], [[[0]]]):
         with pytest.raises(errors.DataError, match="labels"):
-            datasets.one_hot(np.array(wrong), 3)
+            datasets.one_hot(np.array(wrong), (2, 3))
 
 
 def test_mnist(mnist):

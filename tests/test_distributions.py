@@ -10,6 +10,7 @@ from derivatives import holds
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minivae import VAEConfig
 from minivae import distributions as dist
 from minivae.layers import sigmoid_forward, softmax_forward
 
@@ -110,7 +111,7 @@ def test_E11_gaussian_nll_value(rng):
 
 def test_E11_a_fixed_scale_is_the_squared_error_and_a_constant(rng):
     x, out = rng.random((5, 784)), rng.standard_normal((5, 784))
-    mean, var, sse, nll = dist.Gaussian(dist.ACTIVATIONS["sigmoid"], 0.5).forward(x, out)
+    mean, var, sse, nll = dist.Gaussian(VAEConfig(decoder_std=0.5)).forward(x, out)
     np.testing.assert_allclose(nll, sse / 0.5 + 177.02, atol=0.005)  # Zeldes' constant
     np.testing.assert_allclose(nll, dist.gaussian_nll_forward(x, mean, var * np.ones_like(mean)))
 

@@ -174,7 +174,7 @@ def test_no_labels_pay_nothing_for_the_class():
     loss, acts = vae.forward(x, eps)
     assert acts.ce is None
     np.testing.assert_allclose(loss, np.mean(acts.nll + 0.7 * acts.kl))
-    rows = datasets.one_hot(labels, 3)
+    rows = datasets.one_hot(labels, (5, 3))
     assert vae.forward(x, eps, labels)[0] == vae.forward(x, eps, rows)[0]
 
 
@@ -323,7 +323,7 @@ def test_what_does_not_fit_is_refused():
         (lambda: vae.forward(x.astype(np.uint8), eps), "uint8"),
         (lambda: vae.forward(x + 0j, eps), "complex128"),
         (lambda: vae.forward(x.tolist(), eps), "x is list; it must be"),
-        (lambda: vae.forward(x, eps, labels[1:]), r"labels is \(4, 3\)"),
+        (lambda: vae.forward(x, eps, labels[1:]), r"integers \(5,\)"),
         (lambda: vae.forward(x, eps, labels - 1), r"labels\[0\] is -1"),
         (lambda: vae.forward(x, eps, labels + 0.5), "integers"),
         (lambda: vae.decode(eps), "probs is NoneType"),
