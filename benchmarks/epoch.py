@@ -1,15 +1,17 @@
-"""An epoch of the article's model on the CPU: minivae beside a plain PyTorch loop.
+"""An epoch of the default model on the CPU: minivae beside a plain PyTorch loop.
 
     python benchmarks/epoch.py [--rounds 9] [--data-dir DIR]
 
 Both do the same work on MNIST: forward, backward and Adam over 550 batches of 100 images, the sums
 of the losses kept. First one step of each is compared, loss and every weight; then the arms take
 turns, an epoch each, in an order that is reversed every other round, with a pause before each so
-that the other's threads are asleep. Median and quartiles of seconds an epoch, and of the ratio
-within a round. Needs torch (pip install minivae[bench]).
+that the others' threads are asleep. PyTorch runs twice, with its default Adam and with the fused
+one. Median and quartiles of seconds an epoch, and of minivae's share of PyTorch's within a round.
+Needs torch (pip install minivae[bench]).
 """
 
 import argparse
+import functools
 import os
 import platform
 import resource
@@ -60,8 +62,10 @@ def main():
     x_torch, labels_torch = torch.from_numpy(images.copy()), torch.from_numpy(labels)
     vae = minivae.VAE()
     adam = minivae.Adam(vae.theta)
-    peer = Peer(vae)
-    optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3)
+    peers = {}
+    for fused in (False, True):
+        peer = Peer(vae)
+        peers[fused] = peer, torch.optim.Adam(peer.parameters(), lr=1e-3, fused=fused)
     rng = np.random.default_rng(0)
 
     def ours(order, noise):
@@ -73,7 +77,8 @@ def main():
             sums += np.stack([acts.nll, acts.kl, acts.ce]).sum(axis=1)
         return sums / len(order)
 
-    def theirs(order, noise):
+    def theirs(order, noise, fused):
+        peer, optimizer = peers[fused]
         order, noise = torch.from_numpy(order), torch.from_numpy(noise)
         sums = torch.zeros(3)
         for rows, eps in zip(order.split(BATCH), noise.split(BATCH)):
@@ -84,36 +89,45 @@ def main():
             sums += torch.stack([nll, kl, ce]).detach().sum(1)
         return sums.numpy() / len(order)
 
+    arms = {
+        "minivae": ours,
+        "PyTorch": functools.partial(theirs, fused=False),
+        "PyTorch, fused Adam": functools.partial(theirs, fused=True),
+    }
+
     def draw(n):
         return rng.permutation(len(images))[:n], rng.standard_normal((n, 10), dtype=np.float32)
 
     batch = draw(BATCH)
-    np.testing.assert_allclose(ours(*batch), theirs(*batch), rtol=1e-5)
-    for name, W in vae.parameters().items():
-        layer = getattr(peer, name.rpartition(".")[0].replace(".", "_"))
-        theirs_W = layer.weight.T if name.endswith("W") else layer.bias
-        np.testing.assert_allclose(W, theirs_W.detach().numpy(), atol=2e-6)
+    losses = [arm(*batch) for arm in arms.values()]
+    for fused, (peer, _) in peers.items():
+        np.testing.assert_allclose(losses[1 + fused], losses[0], rtol=1e-5)
+        for name, W in vae.parameters().items():
+            layer = getattr(peer, name.rpartition(".")[0].replace(".", "_"))
+            peer_W = layer.weight.T if name.endswith("W") else layer.bias
+            np.testing.assert_allclose(W, peer_W.detach().numpy(), atol=2e-6)
 
-    seconds = {ours: [], theirs: []}
+    seconds = {name: [] for name in arms}
     for round in range(options.rounds + 1):
         epoch = draw(len(images))
-        arms = list(seconds) if round % 2 else list(seconds)[::-1]
-        for arm in arms:
+        for name in list(arms) if round % 2 else list(arms)[::-1]:
             time.sleep(PAUSE)
             start = time.perf_counter()
-            arm(*epoch)
+            arms[name](*epoch)
             if round:  # the first warms up
-                seconds[arm].append(time.perf_counter() - start)
+                seconds[name].append(time.perf_counter() - start)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"{torch.get_num_threads()} torch threads, Python {platform.python_version()}, "
-          f"NumPy {np.__version__}, PyTorch {torch.__version__}")
-    ratio = np.divide(seconds[ours], seconds[theirs])
-    rows = {"minivae, s an epoch": seconds[ours], "PyTorch, s an epoch": seconds[theirs],
-            "ratio": ratio}
-    print(f"{options.rounds} rounds{'':13} {'median':>8} {'quartiles':>16}")
-    for name, values in rows.items():
-        low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-        print(f"{name:21} {median:8.3f} {low:8.3f}{high:8.3f}")
+          f"NumPy {np.__version__}, PyTorch {torch.__version__}, {options.rounds} rounds")
+    header = f"{'seconds an epoch':21} {'median':>8} {'quartiles':>15}"
+    print(f"{header} {'minivae / it':>14} {'quartiles':>15}")
+    for name, values in seconds.items():
+        share = np.divide(seconds["minivae"], values)
+        for numbers, width in ((values, 21), (share, 5)):
+            low, median, high = np.quantile(numbers, [0.25, 0.5, 0.75])
+            label = name if numbers is values else ""
+            print(f"{label:{width}} {median:8.3f} {low:8.3f}{high:7.3f}", end=" ")
+        print()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(f"peak memory of this process, with PyTorch in it: {peak:.0f} MB")
 

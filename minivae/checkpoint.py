@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import safetensors
 import safetensors.numpy
 
 from .config import VAEConfig
-from .errors import FileError, MinivaeError
+from .errors import ConfigError, FileError
 from .vae import VAE
 
 FILE_NAME = "model.safetensors"
@@ -25,15 +24,13 @@ def save(vae: VAE, path) -> Path:
     The bytes go to a temporary file beside it, which is flushed to the disk and then takes its
     place: at any moment there is the whole old file or the whole new one. Returns the path.
     """
+    if vae.dtype == complex:
+        raise ConfigError("a complex128 model is for gradient checks; save its astype('float64')")
     tensors = {name: np.ascontiguousarray(W) for name, W in vae.parameters().items()}
-    about = {
-        "format": FORMAT,
-        "config": dataclasses.asdict(vae.config),
-        "sha256": hashlib.sha256(_payload(safetensors.numpy.save(tensors))).hexdigest(),
-    }
-    content = safetensors.numpy.save(tensors, {"minivae": json.dumps(about)})
+    about = {"format": FORMAT, "config": dataclasses.asdict(vae.config)}
+    about["sha256"] = _digest(about, tensors)
     path = Path(path)
-    write_atomically(path, content)
+    write_atomically(path, safetensors.numpy.save(tensors, {"minivae": json.dumps(about)}))
     return path
 
 
@@ -46,22 +43,21 @@ def load(path, device="cpu") -> VAE:
     if path.is_dir():
         path = path / FILE_NAME
     try:
-        content = path.read_bytes()
-        tensors = safetensors.numpy.load(content)
-        about = json.loads(_header(content)["__metadata__"]["minivae"])
+        with safetensors.safe_open(path, "np") as file:
+            about = json.loads(file.metadata()["minivae"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if about["format"] != FORMAT:
+            raise FileError(f"{path} has format {about['format']}; this version reads {FORMAT}")
+        if about.pop("sha256") != _digest(about, tensors):
+            raise FileError(f"{path} is damaged: its content does not have the SHA-256 it states")
+        config = VAEConfig(**about["config"])
+    except FileError:
+        raise
     except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}") from error
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise FileError(f"{path} cannot be read: {error}") from error
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path} is no model of minivae: {error!r}") from error
-    if about.get("format") != FORMAT:
-        raise FileError(f"{path} has format {about.get('format')}; this version reads {FORMAT}")
-    if hashlib.sha256(_payload(content)).hexdigest() != about["sha256"]:
-        raise FileError(f"{path} is damaged: its weights do not have the SHA-256 that it states")
-    try:
-        dtype = next(iter(tensors.values())).dtype
-        vae = VAE(VAEConfig(**about["config"]), dtype=dtype, device=device)
-    except (MinivaeError, TypeError, StopIteration) as error:
-        raise FileError(f"{path} describes no model of this version: {error}") from error
+    vae = VAE(config, dtype=next(iter(tensors.values())).dtype, device=device)
     expected = {name: W.shape for name, W in vae.parameters().items()}
     found = {name: W.shape for name, W in tensors.items()}
     if found != expected:
@@ -74,28 +70,24 @@ def load(path, device="cpu") -> VAE:
 
 def write_atomically(path, content):
     """Replace the file by these bytes, or leave it as it was and raise FileError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _header(content):
-    return json.loads(content[8 : 8 + _header_length(content)])
-
-
-def _payload(content):
-    return content[8 + _header_length(content) :]
-
-
-def _header_length(content):
-    return int.from_bytes(content[:8], "little")
+def _digest(about, tensors):
+    """SHA-256 of all that is saved: the format, the config, and each tensor with its name."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, W in sorted(tensors.items()):
+        digest.update(f"{name} {W.dtype} {W.shape}".encode())
+        digest.update(W.tobytes())
+    return digest.hexdigest()

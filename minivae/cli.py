@@ -1,7 +1,9 @@
 """The command line: `minivae train`."""
 
 import argparse
+import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import platform
@@ -76,7 +78,7 @@ def parser():
         help="keep the reconstruction's gradient out of the classifier")
     add("--holdout", type=int, metavar="N",
         help="first training images kept for validation [mnist 5000, strokes 0]")
-    add("--seed", type=int, default=0,
+    add("--seed", type=seed, default=0,
         help="of the weights, the batches and the noise [%(default)s]")
     add("--dtype", choices=("float32", "float64"), default="float32",
         help="of the arithmetic [%(default)s]")
@@ -92,6 +94,12 @@ def count(text):
     return int(text)
 
 
+def seed(text):
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError("0 or more")
+    return int(text)
+
+
 def rate(text):
     if not 0 < float(text) < math.inf:
         raise argparse.ArgumentTypeError("a finite number above 0")
@@ -103,7 +111,8 @@ def widths(text):
     return () if text == "none" else tuple(count(width) for width in text.split(","))
 
 
-def train_command(options):
+def protocol_of(options):
+    """What the options ask for, but for the seed and where things lie."""
     config = VAEConfig(
         latent_dim=options.latent,
         encoder_layers=options.hidden,
@@ -120,14 +129,17 @@ def train_command(options):
     holdout = options.holdout
     if holdout is None:
         holdout = 5000 if options.data == "mnist" else 0
-    protocol = Protocol(
-        options.data, holdout, config, options.epochs, options.batch_size, options.lr
-    )
+    return Protocol(options.data, holdout, config, options.epochs, options.batch_size, options.lr)
+
+
+def train_command(options):
+    protocol = protocol_of(options)
+    holdout = protocol.holdout
     images, labels = datasets.load(options.data, "train", options.data_dir)
     test = datasets.load(options.data, "test", options.data_dir)
     if not 0 <= holdout < len(images):
         raise ConfigError(f"--holdout {holdout}: there are {len(images)} training images")
-    vae = VAE(config, seed=options.seed, dtype=options.dtype)
+    vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
     run = new_folder(options.out, options.data)
     styles = np.random.default_rng([options.seed, STYLES])
     grid = []
@@ -148,9 +160,9 @@ def train_command(options):
         vae,
         (images[holdout:], labels[holdout:]),
         test,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        lr=options.lr,
+        epochs=protocol.epochs,
+        batch_size=protocol.batch_size,
+        lr=protocol.lr,
         seed=options.seed,
         progress=True,
         on_epoch=on_epoch,
@@ -165,6 +177,7 @@ def train_command(options):
         "pixels": PIXELS,
         "seed": options.seed,
         "dtype": options.dtype,
+        "training_seconds": sum(row["seconds"] for row in history),
         "final": final,
         "versions": {
             "minivae": __version__,
@@ -174,22 +187,26 @@ def train_command(options):
     }
     checkpoint.write_atomically(run / "summary.json", json.dumps(summary, indent=2).encode())
     print(card(protocol, history[-1]))
-    draw(run, config, history, np.stack(grid))
+    for path in plots.save_figures(run / "figures", history, np.stack(grid)):
+        print(path)
     print(f"run folder: {run}")
 
 
 def new_folder(out, data):
     """Make the folder that was asked for, or the first free one of runs/DATA, runs/DATA-2, …"""
-    if out is None:
-        names = (Path("runs", data if i == 1 else f"{data}-{i}") for i in range(1, 10**6))
-        out = next(path for path in names if not path.exists())
     try:
-        Path(out).mkdir(parents=True)
+        if out is not None:
+            Path(out).mkdir(parents=True)
+            return Path(out)
+        for i in itertools.count(1):
+            path = Path("runs", data if i == 1 else f"{data}-{i}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(parents=True)
+                return path
     except FileExistsError:
         raise ConfigError(f"--out {out}: it exists; name a new folder") from None
     except OSError as error:
-        raise FileError(f"--out {out}: {error.strerror}") from error
-    return Path(out)
+        raise FileError(f"cannot make the run folder: {error}") from error
 
 
 def ten_digits(vae, rng):
@@ -211,31 +228,3 @@ def line(row):
     """The numbers of an epoch, under the header; a dash for what the model does not have."""
     texts = ("-" if row[key] is None else f"{row[key]:{COLUMNS[key]}}" for key in COLUMNS)
     return "".join(map(str.rjust, texts, WIDTHS))
-
-
-def draw(run, config, history, grid):
-    """Two pictures into run/figures."""
-    from matplotlib.figure import Figure
-
-    folder = run / "figures"
-    folder.mkdir()
-    figure = Figure(figsize=(5, 0.45 * len(grid) + 1.1), layout="constrained")
-    ax = plots.digit_grid(grid, figure.add_subplot())
-    if config.num_classes:
-        ax.set_title("After each epoch: one random style, ten digits")
-        ax.set_xlabel("digit asked for")
-    else:
-        ax.set_title("After each epoch: ten random samples")
-        ax.set_xlabel("sample")
-    figure.savefig(folder / "samples.png", dpi=120)
-    terms = {"loss_auto_encode": "Autoencoder: nll + KL"}
-    if config.num_classes:
-        terms["ce"] = "Classifier: cross-entropy"
-    figure = Figure(figsize=(5 * len(terms), 3.6), layout="constrained")
-    for ax, (term, title) in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms.items()):
-        plots.loss_curve(history, term, ax)
-        ax.set_title(title)
-        ax.set_ylabel("nats an image")
-    figure.savefig(folder / "losses.png", dpi=120)
-    for path in sorted(folder.iterdir()):
-        print(path)

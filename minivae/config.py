@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from .distributions import LIKELIHOODS
 from .errors import ConfigError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
@@ -31,22 +33,42 @@ class VAEConfig:
     beta: float = 1.0  # the weight of the KL
 
     def __post_init__(self):
+        checked = {
+            "data_dim": _integer("data_dim", self.data_dim, 1),
+            "latent_dim": _integer("latent_dim", self.latent_dim, 1),
+            "num_classes": _integer("num_classes", self.num_classes, 0),
+        }
         for name in ("encoder_layers", "decoder_layers", "classifier_layers"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if min(getattr(self, name), default=1) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: each layer has at least 1 unit")
-        for name in ("data_dim", "latent_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: at least 1")
-        if not 0 < self.decoder_std < math.inf:
-            raise ConfigError(f"decoder_std={self.decoder_std}: a finite number above 0")
-        for name in ("num_classes", "classifier_weight", "var_floor", "beta"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name}={getattr(self, name)}: a finite number, 0 or more")
+            widths = getattr(self, name)
+            if not isinstance(widths, (tuple, list)):
+                raise ConfigError(f"{name}={widths!r}: a tuple of widths, () for a linear network")
+            checked[name] = tuple(_integer(name, width, 1) for width in widths)
+        for name in ("decoder_std", "classifier_weight", "var_floor", "beta"):
+            checked[name] = _number(name, getattr(self, name))
+        if checked["decoder_std"] == 0:
+            raise ConfigError("decoder_std=0: a number above 0")
+        if not isinstance(self.label_gradient, (bool, np.bool_)):
+            raise ConfigError(f"label_gradient={self.label_gradient!r}: True or False")
+        checked["label_gradient"] = bool(self.label_gradient)
         for name, allowed in (
             ("activation", ACTIVATION_PAIRS),
             ("likelihood", LIKELIHOODS),
             ("decoder_output", OUTPUT_PAIRS),
         ):
-            if getattr(self, name) not in allowed:
+            if getattr(self, name) not in tuple(allowed):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: one of {', '.join(allowed)}")
+        # Python's own numbers, for one NumPy float64 would make a float32 model a float64 one.
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def _integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ConfigError(f"{name}={value!r}: whole numbers from {least}")
+    return int(value)
+
+
+def _number(name, value):
+    if not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
+        raise ConfigError(f"{name}={value!r}: a finite number, 0 or more")
+    return float(value)

@@ -58,7 +58,7 @@ def load(name, split="train", root=None):
     if name == "strokes":
         images, labels, _ = strokes(*STROKES[split])
         return images, labels
-    folder = root or os.environ.get("MINIVAE_DATA")
+    folder = (os.environ.get("MINIVAE_DATA") or None) if root is None else root
     pixels, labels = (_mnist_file(folder, *file) for file in MNIST[split])
     return pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64)
 
@@ -86,16 +86,17 @@ def as_rows(name, array, shape, dtype):
 def one_hot(labels, shape, dtype="float32"):
     """Labels, whole numbers (n,) -> rows of the shape (n, K); None -> rows of zeros.
 
-    Rows (n, K) are passed on in the dtype. Raises DataError for a label that is none of 0 … K − 1.
+    Rows (n, K) are passed on, in the dtype. Raises DataError for a label that is none of 0 … K − 1.
     """
     n, K = shape
     if labels is None:
         return np.zeros(shape, dtype)
-    if getattr(labels, "ndim", None) == 2:
-        return as_rows("labels", labels, shape, dtype)
+    if getattr(labels, "shape", None) == shape:
+        return labels.astype(dtype, copy=False)
     labels = np.asarray(labels)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        raise DataError(f"labels are {labels.dtype} {labels.shape}; they must be integers ({n},)")
+        found = f"{labels.dtype} {labels.shape}"
+        raise DataError(f"labels are {found}; they must be integers ({n},) or rows ({n}, {K})")
     wrong = np.flatnonzero((labels < 0) | (labels >= K))
     if len(wrong):
         i = wrong[0]
@@ -116,15 +117,15 @@ def strokes(n, seed=0):
     labels = rng.permutation(np.arange(n) % 10)
 
     def normal(mean, std):
-        return np.clip(rng.normal(mean, std, n), mean - 2.5 * std, mean + 2.5 * std).astype("f4")
+        return np.clip(rng.normal(mean, std, n), mean - 2 * std, mean + 2 * std).astype("f4")
 
     factors = {
-        "slant": normal(0.15, 0.2),
+        "slant": normal(0.12, 0.16),
         "width": normal(1, 0.13),
         "height": normal(1, 0.08),
-        "rotation": normal(0, 0.1),
+        "rotation": normal(0, 0.08),
         "thickness": normal(2.7, 0.5),
-        "wobble": normal(0.6, 0.24),
+        "wobble": normal(0.5, 0.2),
         "offset_x": normal(0, 0.7),
         "offset_y": normal(0, 0.7),
     }
@@ -195,7 +196,7 @@ TEMPLATES = np.stack(
         _template([(0.1, -1), (-0.6, 0.3), (0.65, 0.3)], [(0.25, -0.3), (0.25, 1)]),
         _template([(0.55, -1), (-0.4, -1), *_arc(-0.02, 0.38, 0.6, 0.62, -140, 145)]),
         _template([*_arc(0.5, 0.4, 1.05, 1.4, -95, -180), *_arc(0, 0.44, 0.55, 0.56, 180, -180)]),
-        _template([(-0.55, -1), (0.6, -1), (-0.1, 1)]),
+        _template([(-0.55, -1), (0.6, -1), (-0.2, 1)]),
         _template(_arc(0, -0.52, 0.46, 0.48, 90, 450), _arc(0, 0.48, 0.56, 0.52, -90, 270)),
         _template([*_arc(0, -0.45, 0.52, 0.55, 0, -360), (0.5, 0.2), (0.3, 1)]),
     ]
@@ -204,16 +205,25 @@ TEMPLATES = np.stack(
 
 def _mnist_file(folder, name, raw_digest, gzip_digest):
     """The array of one IDX file, from the folder or else from the cache or the mirrors."""
-    if folder:
-        return _verified(Path(folder), name, raw_digest)
+    if folder is not None:
+        paths = [path for path in _paths(folder, name) if path.exists()]
+        if not paths:
+            raise FileError(f"{folder} has neither {name} nor {name}.gz")
+        return _verified(paths[0], raw_digest)
     import pooch
 
-    cache = Path(pooch.os_cache("minivae"))
-    try:
-        return _verified(cache, name, raw_digest)
-    except FileError:
-        _download(cache, f"{name}.gz", gzip_digest)
-    return _verified(cache, name, raw_digest)
+    cache = pooch.os_cache("minivae")
+    for path in _paths(cache, name):
+        try:
+            return _verified(path, raw_digest)
+        except FileError:
+            continue
+    _download(cache, f"{name}.gz", gzip_digest)
+    return _verified(path, raw_digest)
+
+
+def _paths(folder, name):
+    return Path(folder, name), Path(folder, f"{name}.gz")
 
 
 def _download(cache, name, digest):
@@ -229,20 +239,15 @@ def _download(cache, name, digest):
     raise FileError(f"cannot fetch {name}; put it into {cache} by hand. " + "; ".join(failures))
 
 
-def _verified(folder, name, digest):
-    """Read folder/name, or folder/name.gz, and hold its raw content against the SHA-256."""
-    path = folder / name
-    if not path.exists():
-        path = folder / f"{name}.gz"
-    if not path.exists():
-        raise FileError(f"{folder} has neither {name} nor {name}.gz")
+def _verified(path, digest):
+    """Read a file, gzipped or not, and hold its raw content against the SHA-256 -> its array."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(MAX_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{path} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise FileError(f"{path} is not MNIST's {name}: its SHA-256 differs from {digest}")
+        raise FileError(f"{path} is not the file of MNIST: its content's SHA-256 is not {digest}")
     return parse_idx(content, path)
 
 

@@ -24,7 +24,7 @@ def variance_forward(log_var, var_floor):
 
 def variance_backward(dvar, log_var):
     """dlog_var = dvar · exp(log_var):  not dvar · var, for the floor has no slope"""
-    return dvar * np.exp(log_var)
+    return dvar * np.exp(log_var)  # recomputed: var − var_floor would lose its digits
 
 
 def reparameterize_forward(mu, var, eps):
@@ -39,7 +39,7 @@ def reparameterize_forward(mu, var, eps):
 
 def reparameterize_backward(dz, var, eps):
     """dmu = dz,  dvar = dz · ε / (2 σ),  for dσ/dvar = 1 / (2 σ)"""
-    std = np.sqrt(var)
+    std = np.sqrt(var)  # recomputed: (B, J) is small
     dvar = dz * eps / (2 * std)
     return dz, dvar
 
@@ -77,8 +77,22 @@ def squared_error_backward(dsse, x, mu):
     return 2 * dsse.reshape(-1, 1) * (mu - x)
 
 
+def isotropic_nll_forward(sse, var, D):
+    """(E11)  −log N(x; μ, var I) = sse / (2 var) + D/2 log(2π var),  sse = Σ_d (x_d − μ_d)²
+
+    sse (B,); var and D numbers, the same for every example -> nll (B,), nats.
+    Source: Zeldes 2018; (E12) with one fixed variance.
+    """
+    return sse / (2 * var) + D / 2 * math.log(2 * math.pi * var)
+
+
+def isotropic_nll_backward(dnll, var):
+    """dsse = dnll / (2 var)"""
+    return dnll / (2 * var)
+
+
 def gaussian_nll_forward(x, mu, var):
-    """(E11)  −log N(x; μ, var) = ½ Σ_d ((x_d − μ_d)² / var_d + log(var_d) + log(2π))
+    """(E12)  −log N(x; μ, var) = ½ Σ_d ((x_d − μ_d)² / var_d + log(var_d) + log(2π))
 
     x, mu, var (B, D) -> nll (B,), nats.
     Source: Kingma, Welling 2014, appendix C.2.
@@ -98,7 +112,7 @@ def gaussian_nll_backward(dnll, x, mu, var):
 
 
 def bernoulli_nll_forward(x, logits):
-    """(E12)  −log p(x) = Σ_d −x_d log p_d − (1 − x_d) log(1 − p_d) = Σ_d log(1 + exp a_d) − x_d a_d
+    """(E13)  −log p(x) = Σ_d −x_d log p_d − (1 − x_d) log(1 − p_d) = Σ_d log(1 + exp a_d) − x_d a_d
 
     for log p = a − log(1 + exp a) and log(1 − p) = −log(1 + exp a), a = logits. x in [0, 1] and
     logits (B, D) -> nll (B,), nats; of a grey x a cross-entropy, not a density.
@@ -117,7 +131,7 @@ def bernoulli_nll_backward(dnll, x, probs):
 
 
 def categorical_nll_forward(logits, y):
-    """(E13)  −log p(y) = −Σ_k y_k log p_k,  log p_k = logit_k − log Σ_l exp(logit_l)
+    """(E14)  −log p(y) = −Σ_k y_k log p_k,  log p_k = logit_k − log Σ_l exp(logit_l)
 
     logits, y (B, K) -> ce (B,), nats. y holds one-hot rows; a row of zeros, no label, costs 0.
     Source: Bishop 2006, "Pattern Recognition and Machine Learning", section 4.3.4.
@@ -141,7 +155,7 @@ def categorical_nll_backward(dce, probs, y):
 
 
 class Gaussian:
-    """p(x|z) = N(mean, σ² I), σ fixed:  nll = sse / (2 σ²) + D/2 log(2π σ²)"""
+    """p(x|z) = N(mean, decoder_std² I): the squared error, scaled."""
 
     heads = ("out",)
 
@@ -152,11 +166,11 @@ class Gaussian:
     def forward(self, x, out):
         mean = self.output.forward(out)
         sse = squared_error_forward(x, mean)
-        nll = sse / (2 * self.var) + x.shape[1] / 2 * (LOG_2PI + math.log(self.var))
+        nll = isotropic_nll_forward(sse, self.var, x.shape[1])
         return mean, self.var, sse, nll
 
     def backward(self, dnll, x, mean, var, out):
-        dsse = dnll / (2 * var)
+        dsse = isotropic_nll_backward(dnll, var)
         dmean = squared_error_backward(dsse, x, mean)
         dout = self.output.backward(dmean, mean)
         return [dout]

@@ -9,7 +9,7 @@ from .vae import VAE, Activations
 
 
 def neg_elbo(vae: VAE, acts: Activations):
-    """(E18)  −ELBO = Σ_k p_k (nll_k + log p_k + log K) + kl,  nll_k = −log p(x|z, class k)
+    """(E19)  −ELBO = Σ_k p_k (nll_k + log p_k + log K) + kl,  nll_k = −log p(x|z, class k)
 
     acts of a forward pass, one sample z an example -> (B,), nats: E_z[−ELBO] ≥ −log p(x). Without
     classes it is nll + kl. With classes nll + kl bounds nothing, for the decoder reads K numbers

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class SGD:
-    """(E16)  θ ← θ − lr · g,  g = dtheta
+    """(E17)  θ ← θ − lr · g,  g = dtheta
 
     theta, dtheta (P,).
     Source: Robbins, Monro 1951, "A Stochastic Approximation Method".
@@ -20,7 +20,7 @@ class SGD:
 
 
 class Adam:
-    """(E17)  m ← β₁ m + (1 − β₁) g,   m̂ = m / (1 − β₁ᵗ)
+    """(E18)  m ← β₁ m + (1 − β₁) g,   m̂ = m / (1 − β₁ᵗ)
           v ← β₂ v + (1 − β₂) g²,  v̂ = v / (1 − β₂ᵗ)
           θ ← θ − lr · m̂ / (√v̂ + ε),  g = dtheta
 

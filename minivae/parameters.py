@@ -25,7 +25,7 @@ def size(shapes):
 
 
 def glorot_uniform(shapes, seed):
-    """(E14)  W ~ U(−r, r),  r = √(6 / (n_in + n_out)),  b = 0
+    """(E15)  W ~ U(−r, r),  r = √(6 / (n_in + n_out)),  b = 0
 
     shapes {name: (n_in, n_out) or (n_out,)} -> theta (P,), float32: every dtype and device is to
     see the same numbers, so they are drawn once, in the narrowest, and cast afterwards.

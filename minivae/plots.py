@@ -1,10 +1,12 @@
-"""Pictures of a run. Each function draws into an `ax` of matplotlib and returns it."""
+"""Pictures of a run. A function that takes an `ax` of matplotlib draws into it and returns it."""
 
 import numpy as np
 
+TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-entropy"}
+
 
 def digit_grid(images, ax, side=28):
-    """images (rows, columns, side · side) in [0, 1], one row an epoch, one column a digit."""
+    """images (epochs, columns, side · side) in [0, 1], the row of an epoch under that before it."""
     rows, columns = images.shape[:2]
     tiles = images.reshape(rows, columns, side, side).transpose(0, 2, 1, 3)
     ax.imshow(tiles.reshape(rows * side, columns * side), cmap="gray", vmin=0, vmax=1)
@@ -16,14 +18,36 @@ def digit_grid(images, ax, side=28):
 
 
 def loss_curve(history, term, ax):
-    """One term of the history, "loss_auto_encode" say, over the epochs: training and test."""
+    """A term of the history in nats, "loss_auto_encode" or "ce", over the epochs."""
     epochs = [row["epoch"] for row in history]
     styles = {"train": ("o--", "training, as the weights moved"), "test": ("o-", "test")}
     for split, (style, label) in styles.items():
         if f"{split}_{term}" in history[0]:
             values = [row[f"{split}_{term}"] for row in history]
             ax.plot(epochs, values, style, markersize=3, label=label)
+    ax.set_title(TITLES[term])
     ax.set_xlabel("epoch")
+    ax.set_ylabel("nats an image")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
     return ax
+
+
+def save_figures(folder, history, grid):
+    """Write samples.png, the grid (epochs, 10, D), and losses.png into a new folder -> paths."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir()
+    paths = [folder / "losses.png", folder / "samples.png"]
+    terms = [term for term in TITLES if history[0][f"train_{term}"] is not None]
+    figure = Figure(figsize=(5 * len(terms), 3.6), layout="constrained")
+    for i, term in enumerate(terms, start=1):
+        loss_curve(history, term, figure.add_subplot(1, len(terms), i))
+    figure.savefig(paths[0], dpi=120)
+    figure = Figure(figsize=(5, 0.45 * len(grid) + 1.1), layout="constrained")
+    ax = digit_grid(grid, figure.add_subplot())
+    conditional = "ce" in terms
+    ax.set_title("After each epoch: " + ("one random style" if conditional else "ten samples"))
+    ax.set_xlabel("digit asked for" if conditional else "sample")
+    figure.savefig(paths[1], dpi=120)
+    return paths

@@ -99,13 +99,22 @@ def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
 
 
 def _checked(vae, images, labels):
-    """The images as they are, the labels as one-hot rows; None without classes."""
-    images = as_rows("images", images, (None, vae.config.data_dim), images.dtype)
+    """The images and the labels, as one-hot rows, in the model's dtype; no y without classes."""
+    config = vae.config
+    images = as_rows("images", images, (None, config.data_dim), vae.dtype)
+    low, high = float(images.min()), float(images.max())
+    identity = config.likelihood != "bernoulli" and config.decoder_output == "identity"
+    if not (np.isfinite(low + high) if identity else 0 <= low <= high <= 1):
+        raise DataError(f"images range over [{low}, {high}]; this model needs [0, 1], and no NaN")
     if not vae.classifier:
         return images, None
     if labels is None:
         raise DataError("labels is None; a model with classes needs them, num_classes=0 does not")
-    return images, one_hot(labels, (len(images), vae.config.num_classes), vae.dtype)
+    y = one_hot(labels, (len(images), config.num_classes), vae.dtype)
+    missing = np.flatnonzero(np.sum(y, axis=1) != 1)
+    if len(missing):
+        raise DataError(f"labels[{missing[0]}] is {y[missing[0]]}, no one-hot row")
+    return images, y
 
 
 def _terms(acts):

@@ -62,7 +62,7 @@ class VAE:
 
     def __init__(self, config=None, seed=0, dtype="float32", device="cpu"):
         """Glorot weights drawn from the seed. complex128 is for complex-step checks."""
-        if np.dtype(dtype).name not in ("float32", "float64", "complex128"):
+        if dtype not in map(np.dtype, ("float32", "float64", "complex128")):
             raise ConfigError(f"dtype={dtype!r}: float32, float64 or complex128")
         if device != "cpu":
             raise DeviceError(f"device={device!r}: this version computes on the CPU, device='cpu'")
@@ -94,11 +94,11 @@ class VAE:
         self._gradients = views(self.dtheta, shapes)
 
     def forward(self, x, eps, labels=None):
-        """(E15)  loss = 1/B Σ_i (nll_i + β kl_i + w ce_i),  β = beta, w = classifier_weight
+        """(E16)  loss = 1/B Σ_i (nll_i + β kl_i + w ce_i),  β = beta, w = classifier_weight
 
         x (B, D); eps (B, J), noise of N(0, 1); labels (B,) integers, (B, K) one-hot rows, or None:
         then nothing is paid for the class. Returns the loss, nats, and every value on the way.
-        Source: Kingma, Welling 2014, equation 10; the classifier: Zeldes 2018.
+        Source: Kingma, Welling 2014, equation 10; β: Higgins et al. 2017; classifier: Zeldes 2018.
         """
         config, params = self.config, self._parameters
         x = as_rows("x", x, (None, config.data_dim), self.dtype)
@@ -182,13 +182,13 @@ class VAE:
 
     def astype(self, dtype):
         """A copy with the same weights in another dtype."""
-        copy = VAE(self.config, dtype=dtype)
+        copy = type(self)(self.config, dtype=dtype)
         copy.theta[...] = self.theta
         return copy
 
     def to(self, device):
         """A copy with the same weights on another device."""
-        copy = VAE(self.config, dtype=self.dtype, device=device)
+        copy = type(self)(self.config, dtype=self.dtype, device=device)
         copy.theta[...] = self.theta
         return copy
 

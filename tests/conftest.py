@@ -3,12 +3,10 @@
 import os
 
 import hypothesis
-import matplotlib
 import pytest
 
 from minivae import datasets
 
-matplotlib.use("Agg")
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("repeatable")
 

@@ -47,6 +47,24 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_saved_file_is_as_readable_as_any_other(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    path = save(VAE(CONFIG), tmp_path / "model.safetensors")
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_complex_model_is_not_saved(tmp_path):
+    with pytest.raises(errors.ConfigError, match="complex128"):
+        save(VAE(CONFIG, dtype="complex128"), tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_cannot_be_is_no_fault_of_the_file(tmp_path):
+    with pytest.raises(errors.DeviceError):
+        load(save(VAE(CONFIG), tmp_path / "model.safetensors"), device="tpu")
+
+
 def damage(content, about):
     """The same file with the first text replaced by the second, of equal length."""
     before, after = about
@@ -65,6 +83,9 @@ def damage(content, about):
         lambda content: damage(content, (b'\\"latent_dim\\": 2', b'\\"latent_dim\\": 3')),
         lambda content: damage(content, (b'\\"latent_dim\\": 2', b'\\"latent_dim\\": 0')),
         lambda content: damage(content, (b'\\"latent_dim\\"', b'\\"latent_dam\\"')),
+        lambda content: damage(content, (b'\\"beta\\": 1.0', b'\\"beta\\": 2.0')),
+        lambda content: damage(content, (b'\\"sha256\\"', b'\\"sha-25\\"')),
+        lambda content: damage(content, (b'"encoder.mu.W"', b'"encoder.xx.W"')),
         lambda content: damage(content, (b'"minivae"', b'"minivea"')),
         lambda content: safetensors.numpy.save({"W": np.zeros(3)}),
     ],

@@ -225,6 +225,21 @@ def test_the_second_mirror_is_tried_and_then_the_cache_is_enough(download):
     assert len(asked) == 4
 
 
+def test_a_damaged_file_in_the_cache_is_fetched_again(download):
+    asked, cache = download
+    put(cache, {"images": b"damaged", "labels": b"damaged"})
+    assert len(datasets.load("mnist")[0]) == 2
+    assert len(asked) == 4
+    datasets.load("mnist")
+    assert len(asked) == 4
+
+
+def test_a_file_without_end_is_read_no_further_than_the_limit(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "MAX_BYTES", len(small["images"]) - 1)
+    with pytest.raises(errors.FileError, match="images"):
+        datasets.load("mnist", root=put(tmp_path / "data", small))
+
+
 def test_offline_the_addresses_and_the_folder_are_named(download, monkeypatch):
     import pooch
 

@@ -10,7 +10,6 @@ from derivatives import holds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivae import VAEConfig
 from minivae import distributions as dist
 from minivae.layers import sigmoid_forward, softmax_forward
 
@@ -95,7 +94,26 @@ def test_E10_squared_error_value(rng):
     np.testing.assert_allclose(dist.squared_error_forward(x, mu), norm**2, rtol=1e-14)
 
 
-def test_E11_gaussian_nll_gradient(rng):
+def test_E11_isotropic_nll_gradient(rng):
+    def forward(sse):
+        return dist.isotropic_nll_forward(sse, 0.3, 4)
+
+    def backward(dnll, sse):
+        return [dist.isotropic_nll_backward(dnll, 0.3)]
+
+    holds(forward, backward, rng.random(5))
+
+
+def test_E11_isotropic_nll_value(rng):
+    x, mu = rng.random((5, 4)), rng.standard_normal((5, 4))
+    density = [-scipy.stats.multivariate_normal(m, 0.3).logpdf(row) for m, row in zip(mu, x)]
+    nll = dist.isotropic_nll_forward(((x - mu) ** 2).sum(axis=1), 0.3, 4)
+    np.testing.assert_allclose(nll, density, rtol=1e-13)
+    # 784 log(0.5 √2π), the constant of the article's model
+    assert dist.isotropic_nll_forward(0.0, 0.25, 784) == pytest.approx(177.02, abs=0.005)
+
+
+def test_E12_gaussian_nll_gradient(rng):
     def backward(dnll, x, mu, var):
         return None, *dist.gaussian_nll_backward(dnll, x, mu, var)
 
@@ -103,34 +121,27 @@ def test_E11_gaussian_nll_gradient(rng):
     holds(dist.gaussian_nll_forward, backward, x, mu, var)
 
 
-def test_E11_gaussian_nll_value(rng):
+def test_E12_gaussian_nll_value(rng):
     x, mu, var = rng.random((5, 4)), rng.standard_normal((5, 4)), positive(rng, (5, 4))
     density = -scipy.stats.norm(mu, np.sqrt(var)).logpdf(x).sum(axis=1)
     np.testing.assert_allclose(dist.gaussian_nll_forward(x, mu, var), density, rtol=1e-13)
 
 
-def test_E11_a_fixed_scale_is_the_squared_error_and_a_constant(rng):
-    x, out = rng.random((5, 784)), rng.standard_normal((5, 784))
-    mean, var, sse, nll = dist.Gaussian(VAEConfig(decoder_std=0.5)).forward(x, out)
-    np.testing.assert_allclose(nll, sse / 0.5 + 177.02, atol=0.005)  # Zeldes' constant
-    np.testing.assert_allclose(nll, dist.gaussian_nll_forward(x, mean, var * np.ones_like(mean)))
-
-
-def test_E12_bernoulli_nll_gradient(rng):
+def test_E13_bernoulli_nll_gradient(rng):
     def backward(dnll, x, logits):
         return None, dist.bernoulli_nll_backward(dnll, x, sigmoid_forward(logits))
 
     holds(dist.bernoulli_nll_forward, backward, rng.random((5, 4)), rng.standard_normal((5, 4)))
 
 
-def test_E12_bernoulli_nll_value(rng):
+def test_E13_bernoulli_nll_value(rng):
     x, logits = rng.integers(0, 2, (5, 4)), 3 * rng.standard_normal((5, 4))
     density = -scipy.stats.bernoulli(scipy.special.expit(logits)).logpmf(x).sum(axis=1)
     np.testing.assert_allclose(dist.bernoulli_nll_forward(x, logits), density, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_E12_bernoulli_nll_of_grey_pixels_and_far_logits(dtype):
+def test_E13_bernoulli_nll_of_grey_pixels_and_far_logits(dtype):
     logits = np.array([[-1e4, -100, -1, 0, 1, 100, 1e4]], dtype)
     x = np.full_like(logits, 0.25)
     exact = logits.astype(float)
@@ -140,7 +151,7 @@ def test_E12_bernoulli_nll_of_grey_pixels_and_far_logits(dtype):
     np.testing.assert_allclose(nll, entropy.sum(axis=1), rtol=4 * np.finfo(dtype).eps)
 
 
-def test_E13_categorical_nll_gradient(rng):
+def test_E14_categorical_nll_gradient(rng):
     def backward(dce, logits, y):
         return dist.categorical_nll_backward(dce, softmax_forward(logits), y), None
 
@@ -148,7 +159,7 @@ def test_E13_categorical_nll_gradient(rng):
     holds(dist.categorical_nll_forward, backward, rng.standard_normal((5, 3)), y)
 
 
-def test_E13_categorical_nll_value(rng):
+def test_E14_categorical_nll_value(rng):
     logits = 5 * rng.standard_normal((5, 3))
     y = np.eye(3)[[0, 1, 2, 0, 1]]
     density = [
@@ -158,7 +169,7 @@ def test_E13_categorical_nll_value(rng):
     np.testing.assert_allclose(dist.categorical_nll_forward(logits, y), density, rtol=1e-12)
 
 
-def test_E13_no_label_costs_nothing_and_far_logits_stay_finite(rng):
+def test_E14_no_label_costs_nothing_and_far_logits_stay_finite(rng):
     logits = np.array([[-1e4, 0, 1e4]], np.float32)
     assert dist.categorical_nll_forward(logits, np.zeros((1, 3), np.float32)) == 0
     assert dist.categorical_nll_forward(logits, np.array([[1, 0, 0]], np.float32)) == 2e4

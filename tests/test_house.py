@@ -1,6 +1,8 @@
 """The house keeps its order: imports, budgets, tags."""
 
 import ast
+import dataclasses
+import inspect
 import re
 import subprocess
 import sys
@@ -107,6 +109,61 @@ def test_importing_minivae_imports_no_cupy_and_draws_nothing():
 
 
 def test_the_public_face():
-    for name in ("VAE", "VAEConfig", "Adam", "fit", "save", "load", "gradcheck", "datasets"):
-        assert hasattr(minivae, name)
-    assert issubclass(minivae.errors.ConfigError, (minivae.errors.MinivaeError, ValueError))
+    """What other people's scripts call, with its defaults."""
+    assert dataclasses.asdict(minivae.VAEConfig()) == {
+        "data_dim": 784,
+        "latent_dim": 10,
+        "encoder_layers": (128,),
+        "decoder_layers": (128,),
+        "activation": "sigmoid",
+        "likelihood": "gaussian",
+        "decoder_std": 0.5,
+        "decoder_output": "sigmoid",
+        "num_classes": 10,
+        "classifier_layers": (128,),
+        "classifier_weight": 10.0,
+        "label_gradient": True,
+        "var_floor": 1e-5,
+        "beta": 1.0,
+    }
+    vae = minivae.VAE
+    for function, signature in {
+        vae: "(config=None, seed=0, dtype='float32', device='cpu')",
+        vae.forward: "(self, x, eps, labels=None)",
+        vae.backward: "(self, acts)",
+        vae.parameters: "(self)",
+        vae.gradients: "(self)",
+        vae.astype: "(self, dtype)",
+        vae.to: "(self, device)",
+        vae.encode: "(self, x)",
+        vae.decode: "(self, z, probs=None)",
+        vae.sample: "(self, n, digit=None, seed=0)",
+        vae.reconstruct: "(self, x)",
+        minivae.Adam.step: "(self, theta, dtheta)",
+        minivae.datasets.load: "(name, split='train', root=None)",
+    }.items():
+        assert str(inspect.signature(function)) == signature, function
+    fit = inspect.signature(minivae.fit).parameters
+    assert [(name, fit[name].default) for name in list(fit)[2:7]] == [
+        ("test", None),
+        ("epochs", 20),
+        ("batch_size", 100),
+        ("lr", 1e-3),
+        ("seed", 0),
+    ]
+    check = inspect.signature(minivae.gradcheck.check_model).parameters
+    assert [check[name].default for name in ("labels", "seed")] == [None, 0]
+
+
+@pytest.mark.parametrize(
+    "error, builtin",
+    [
+        ("ConfigError", ValueError),
+        ("DataError", ValueError),
+        ("FileError", OSError),
+        ("DeviceError", RuntimeError),
+    ],
+)
+def test_every_refusal_is_a_minivae_error_and_the_built_in_that_fits(error, builtin):
+    refusal = getattr(minivae.errors, error)
+    assert issubclass(refusal, minivae.errors.MinivaeError) and issubclass(refusal, builtin)

@@ -5,7 +5,7 @@ import numpy as np
 from minivae import SGD, Adam
 
 
-def test_E16_sgd_on_a_parabola():
+def test_E17_sgd_on_a_parabola():
     theta = np.array([4.0, -2.0])
     sgd = SGD(theta, lr=0.1)
     for _ in range(50):
@@ -13,7 +13,7 @@ def test_E16_sgd_on_a_parabola():
     np.testing.assert_allclose(theta, np.array([4.0, -2.0]) * 0.9**50, rtol=1e-12)
 
 
-def test_E17_adam_is_algorithm_1():
+def test_E18_adam_is_algorithm_1():
     rng = np.random.default_rng(0)
     alpha, beta1, beta2, epsilon = 0.01, 0.8, 0.95, 1e-3
     theta = rng.standard_normal(20)
@@ -33,7 +33,7 @@ def test_E17_adam_is_algorithm_1():
         np.testing.assert_allclose(theta, published, rtol=1e-12, atol=1e-12)
 
 
-def test_E17_adam_first_step_is_lr_whatever_the_gradient():
+def test_E18_adam_first_step_is_lr_whatever_the_gradient():
     theta = np.zeros(3)
     Adam(theta, lr=0.1).step(theta, np.array([1e-3, -1.0, 1e3]))
     np.testing.assert_allclose(theta, [-0.1, 0.1, -0.1], rtol=1e-4)

@@ -17,7 +17,7 @@ def test_views_are_the_vector_itself_in_order_and_without_a_gap():
     assert (theta[-100:] == -1).all()
 
 
-def test_E14_glorot_uniform():
+def test_E15_glorot_uniform():
     theta = parameters.glorot_uniform(SHAPES, seed=0)
     assert theta.dtype == np.float32
     for name, view in parameters.views(theta, SHAPES).items():

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load
-from minivae.cli import main
+from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, training
+from minivae.cli import STYLES, main
 from minivae.likelihood import neg_elbo
 from minivae.training import EPOCHS, EVALUATION, evaluate
 
@@ -102,6 +102,27 @@ def test_a_float64_model_trains_on_float32_images(data):
     np.testing.assert_allclose(vae.theta, single.theta, atol=1e-4)
 
 
+def test_training_and_evaluation_draw_from_streams_of_their_own():
+    assert len({EPOCHS, EVALUATION, STYLES}) == 3
+
+
+def test_the_learning_rate_is_adam_s(data):
+    (images, labels), _ = data
+    vae = VAE(CONFIG)
+    start = vae.theta.copy()
+    fit(vae, (images, labels), epochs=1, batch_size=70, lr=0.5)
+    assert np.max(abs(vae.theta - start)) == pytest.approx(0.5, rel=1e-3)  # its first step is lr
+
+
+def test_images_out_of_range_are_refused_before_the_first_step(data):
+    (images, labels), _ = data
+    for wrong in (images * 255, images - 0.1, np.where(images > 0.5, np.nan, images)):
+        with pytest.raises(errors.DataError, match="images range over"):
+            trained([(wrong.astype(np.float32), labels)])
+    identity = dataclasses.replace(CONFIG, decoder_output="identity")
+    trained([(images - 0.1, labels)], identity, epochs=1)
+
+
 @pytest.mark.parametrize("options", [{"epochs": -1}, {"batch_size": 0}, {"lr": 0}])
 def test_options_that_cannot_be_are_refused(data, options):
     with pytest.raises(errors.ConfigError, match=next(iter(options))):
@@ -110,7 +131,7 @@ def test_options_that_cannot_be_are_refused(data, options):
 
 def test_labels_that_do_not_fit_are_refused_before_the_first_step(data):
     (images, labels), _ = data
-    for wrong in (labels[1:], None, labels + 1):
+    for wrong in (labels[1:], None, labels + 1, np.zeros((70, 10))):
         with pytest.raises(errors.MinivaeError, match="labels"):
             trained([(images, wrong)])
 
@@ -143,12 +164,76 @@ def test_train_leaves_a_run_folder(few_strokes, tmp_path, capsys):
 
 def test_train_holds_out_images_for_validation(few_strokes, tmp_path):
     out = tmp_path / "run"
-    main(["train", "--epochs", "1", "--holdout", "50", "--no-classifier", "--out", str(out)])
+    arguments = ["--epochs", "1", "--holdout", "50", "--batch-size", "50", "--no-classifier"]
+    main(["train", *arguments, "--out", str(out)])
     summary = json.loads((out / "summary.json").read_text())
     assert summary["images"] == {"train": 250, "validation": 50, "test": 100}
-    assert summary["final"]["validation_nll"] > 0
-    assert summary["final"]["step"] == 3
+    assert summary["final"]["step"] == 5
+    images, labels = datasets.load("strokes")
+    means = evaluate(load(out), images[:50], labels[:50])
+    assert summary["final"]["validation_nll"] == means["nll"]
     assert summary["config"]["num_classes"] == 0
+
+
+class Fitted(Exception):
+    """Raised in place of training, with what it was asked to do."""
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """minivae train, as far as the call of fit -> (vae, train, test, options)."""
+
+    def fit_called(vae, train, test, **options):
+        raise Fitted(vae, train, test, options)
+
+    def run(*arguments):
+        with pytest.raises(Fitted) as call:
+            main(["train", *arguments])
+        return call.value.args
+
+    monkeypatch.setattr(training, "fit", fit_called)
+    return run
+
+
+def test_every_option_reaches_the_training(few_strokes, fitted, tmp_path):
+    vae, (images, labels), test, options = fitted(
+        *"strokes --epochs 3 --batch-size 7 --lr 0.01 --latent 4 --hidden 9,8 --activation tanh "
+        "--likelihood gaussian_learned --decoder-std 0.2 --decoder-output identity --beta 2 "
+        "--cut-label-gradient --holdout 40 --seed 5 --dtype float64 --out".split(),
+        str(tmp_path / "run"),
+    )
+    assert vae.config == VAEConfig(
+        latent_dim=4,
+        encoder_layers=(9, 8),
+        decoder_layers=(8, 9),
+        classifier_layers=(9, 8),
+        activation="tanh",
+        likelihood="gaussian_learned",
+        decoder_std=0.2,
+        decoder_output="identity",
+        beta=2.0,
+        label_gradient=False,
+    )
+    assert np.array_equal(vae.theta, VAE(vae.config, seed=5, dtype="float64").theta)
+    assert vae.dtype == "float64"
+    everything = datasets.load("strokes")
+    assert np.array_equal(images, everything[0][40:]) and np.array_equal(labels, everything[1][40:])
+    assert np.array_equal(test[0], datasets.load("strokes", "test")[0])
+    del options["on_epoch"]
+    assert options == {"epochs": 3, "batch_size": 7, "lr": 0.01, "seed": 5, "progress": True}
+
+
+def test_without_options_it_is_the_article_s_model(few_strokes, fitted, tmp_path):
+    vae, (images, _), _, options = fitted("--out", str(tmp_path / "run"))
+    assert vae.config == VAEConfig() and len(images) == 300
+    assert np.array_equal(vae.theta, VAE(seed=0).theta)
+    del options["on_epoch"]
+    assert options == {"epochs": 20, "batch_size": 100, "lr": 1e-3, "seed": 0, "progress": True}
+
+
+def test_mnist_holds_out_its_first_5000_images(mnist, fitted, tmp_path):
+    _, (images, _), _, _ = fitted("mnist", "--out", str(tmp_path / "run"))
+    assert np.array_equal(images, mnist[0][0][5000:])
 
 
 def test_a_new_run_has_a_new_folder(few_strokes, tmp_path, monkeypatch, capsys):
@@ -166,6 +251,7 @@ def test_a_new_run_has_a_new_folder(few_strokes, tmp_path, monkeypatch, capsys):
         (["--hidden", "0"], "at least 1"),
         (["--batch-size", "0"], "at least 1"),
         (["--lr", "nan"], "above 0"),
+        (["--seed", "-1"], "0 or more"),
         (["--hidden", "ten"], "invalid"),
         (["--likelihood", "poisson"], "invalid choice"),
         (["fashion"], "invalid choice"),

@@ -63,7 +63,7 @@ def objective(vae, x, eps, labels, probs):
 
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("name", MODELS)
-def test_E15_gradient_of_every_entry_by_complex_step(name, labelled):
+def test_E16_gradient_of_every_entry_by_complex_step(name, labelled):
     vae, x, eps, labels = case(name)
     labels = labels if labelled else None
     vae.dtheta[:] = np.nan  # so that every entry has to be written
@@ -80,16 +80,17 @@ def test_E15_gradient_of_every_entry_by_complex_step(name, labelled):
         assert relative_error(gradient, numeric) < 1e-13, tensor
 
 
+@pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("name", MODELS)
-def test_E15_gradient_of_every_tensor_by_central_differences(name):
+def test_E16_gradient_of_every_tensor_by_central_differences(name, labelled):
     vae, x, _, labels = case(name)
-    report = check_model(vae, x, labels)
+    report = check_model(vae, x, labels if labelled else None)
     assert report.passed, f"\n{report}"
     assert {row.name for row in report.rows} == set(vae.parameters())
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_learned", "bernoulli"])
-def test_E15_gradient_of_the_whole_model_at_full_size(likelihood):
+def test_E16_gradient_of_the_whole_model_at_full_size(likelihood):
     images, labels, _ = datasets.strokes(4)
     report = check_model(VAE(VAEConfig(likelihood=likelihood)), images, labels)
     assert report.passed, f"\n{report}"
@@ -109,7 +110,7 @@ def log_density(name, vae, x, out, log_var):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_E15_loss_written_down_again(name):
+def test_E16_loss_written_down_again(name):
     vae, x, eps, labels = case(name)
     config, p = vae.config, vae.parameters()
     act = {
@@ -144,6 +145,9 @@ def test_E15_loss_written_down_again(name):
     loss, acts = vae.forward(x, eps, labels)
     np.testing.assert_allclose(acts.nll, nll, rtol=1e-12)
     np.testing.assert_allclose(acts.kl, kl, rtol=1e-12)
+    np.testing.assert_allclose(acts.sse, ((x - acts.mean) ** 2).sum(axis=1), rtol=1e-12)
+    if config.num_classes:
+        np.testing.assert_allclose(acts.ce, ce, rtol=1e-12)
     np.testing.assert_allclose(loss, np.mean(nll + 0.7 * kl + 2.0 * ce), rtol=1e-12)
 
 
@@ -202,9 +206,13 @@ class Watched(np.ndarray):
         return result
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "numpy scalars"])
 def test_a_float32_step_stays_float32_in_every_intermediate(name):
-    vae, x, eps, labels = case(name, dtype="float32")
+    vae, x, eps, labels = case("article" if name == "numpy scalars" else name, dtype="float32")
+    if name == "numpy scalars":
+        fields = ("decoder_std", "classifier_weight", "var_floor", "beta")
+        scalars = {field: np.float64(getattr(vae.config, field)) for field in fields}
+        vae = VAE(dataclasses.replace(vae.config, **scalars))
     Watched.seen = set()
     loss, acts = vae.forward(x.view(Watched), eps.view(Watched), labels)
     vae.backward(acts)
@@ -297,12 +305,23 @@ def test_sample():
     "field, value",
     [
         ("latent_dim", 0),
+        ("latent_dim", 2.0),
+        ("data_dim", "784"),
+        ("num_classes", -1),
+        ("num_classes", True),
         ("encoder_layers", (128, 0)),
+        ("encoder_layers", 5),
+        ("decoder_layers", ("5",)),
+        ("classifier_layers", "128"),
         ("decoder_std", 0),
+        ("decoder_std", "0.5"),
         ("beta", -1),
+        ("beta", None),
         ("var_floor", float("nan")),
         ("classifier_weight", float("inf")),
+        ("label_gradient", 2),
         ("activation", "swish"),
+        ("activation", ["relu"]),
         ("likelihood", "poisson"),
         ("decoder_output", "softmax"),
     ],
@@ -310,6 +329,17 @@ def test_sample():
 def test_a_config_that_cannot_be_is_refused_by_the_field_s_name(field, value):
     with pytest.raises(errors.ConfigError, match=f"^{field}="):
         VAEConfig(**{field: value})
+
+
+def test_numpy_numbers_in_a_config_become_python_s():
+    config = VAEConfig(
+        latent_dim=np.int64(3),
+        encoder_layers=[np.int32(5)],
+        beta=np.float32(2),
+        label_gradient=np.False_,
+    )
+    assert config == VAEConfig(latent_dim=3, encoder_layers=(5,), beta=2.0, label_gradient=False)
+    assert type(config.beta) is float and type(config.latent_dim) is int
 
 
 def test_what_does_not_fit_is_refused():
@@ -334,7 +364,8 @@ def test_what_does_not_fit_is_refused():
             call()
     with pytest.raises(errors.DeviceError, match="gpu"):
         VAE(SMALL, device="gpu")
-    with pytest.raises(errors.ConfigError, match="float16"):
-        VAE(SMALL, dtype="float16")
+    for dtype in ("float16", "foo", int):
+        with pytest.raises(errors.ConfigError, match="dtype="):
+            VAE(SMALL, dtype=dtype)
     with pytest.raises(errors.ConfigError, match="no classifier"):
         plain.classify(x)
