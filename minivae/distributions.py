@@ -126,7 +126,7 @@ def bernoulli_nll_forward(x, logits):
 
 
 def bernoulli_nll_backward(dnll, x, probs):
-    """dlogits = dnll (p − x),  probs p = sigmoid(logits): the derivative depends on nothing else"""
+    """dlogits = dnll (p − x),  the whole way to logits, probs p = sigmoid(logits)"""
     return dnll.reshape(-1, 1) * (probs - x)
 
 
@@ -142,16 +142,16 @@ def categorical_nll_forward(logits, y):
 
 
 def categorical_nll_backward(dce, probs, y):
-    """dlogits = dce (p Σ_k y_k − y),  probs p = softmax(logits);  of a one-hot y the known p − y"""
+    """dlogits = dce (p Σ_k y_k − y),  the whole way to logits, p = softmax(logits);  one-hot: p − y"""
     return dce.reshape(-1, 1) * (probs * np.sum(y, axis=1, keepdims=True) - y)
 
 
 # p(x|z), chosen by name when a model is made. A head is a linear layer on the decoder's last hidden
-# layer, and its output one operand below:
-#     forward(x, *heads) -> mean, var, sse, nll     of p(x|z); sse is reported, nll is in the loss
+# layer; *heads below are the outputs of those layers.
+#     forward(x, *heads) -> mean, var, sse, nll     the loss reads nll; sse is for the record
 #     backward(dnll, x, mean, var, *heads) -> [a gradient for each head]
 # One signature for all three, so that the model need not know which it has; `output` is the Pair
-# that makes the mean of the head "out".
+# that turns the head "out" into the mean.
 
 
 class Gaussian:
@@ -214,7 +214,7 @@ class Bernoulli:
         return mean, None, sse, nll
 
     def backward(self, dnll, x, mean, var, out):
-        # nll reads out itself, the logits: the sigmoid's derivative is already in this one.
+        # forward gave nll the logits `out`, not mean: no path leads through self.output.
         dout = bernoulli_nll_backward(dnll, x, mean)
         return [dout]
 

@@ -1,7 +1,7 @@
 """Gradient checks: the derivative by its definition, beside the one that was derived by hand.
 
 The error of an array is max|analytic − numeric| / max(max|analytic|, max|numeric|), and 0 where
-both are 0: one entry that is wrong cannot hide behind a thousand that are right.
+both are 0: one wrong entry is not averaged away by a thousand right ones.
 """
 
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def check_model(vae, x, labels=None, seed=0, entries=20):
     """Hold vae.backward against central differences of vae.forward, in float64 -> Report.
 
     Of each tensor that many entries, drawn by the seed like the noise; entries=None takes all.
-    Where a step crosses the kink of a relu the two differ; another seed moves the kinks elsewhere.
+    Where a step crosses the kink of a relu the two differ; another seed takes other entries.
     With label_gradient=False backward takes the decoder's probs for constants; the loss that is
     differentiated numerically then holds them fixed too.
     """

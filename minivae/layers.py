@@ -4,10 +4,10 @@ dX is the gradient of the loss with respect to X and has the shape of X. A backw
 gradient of the forward's output first, then exactly the forward values that the derivative depends
 on (of an activation its output h), and returns the gradients of the inputs; those of weights are
 written into the arrays given. Rows are examples: B examples, n inputs and m outputs a layer, K
-classes. A product with W is a matrix product; every other product is elementwise.
+classes. Products with W and xᵀ are matrix products; every other product is elementwise.
 
-The dtype is followed, also complex: Im f(a + ih) / h, the complex step, is a derivative without a
-subtraction, and tests compare with it. That is why a.real decides where a function has a kink.
+The dtype is followed, also complex: tests compare with the complex step, f′(a) ≈ Im f(a + iδ) / δ,
+which subtracts nothing. Hence a.real decides where a function has a kink.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def linear_backward(da, x, W, dW, db):
 
 
 def linear_backward_weights(da, x, dW, db):
-    """The part without dx: of a layer whose input is data no more is asked."""
+    """Only dW and db: a layer whose input is data needs no dx."""
     np.matmul(x.T, da, out=dW)
     np.sum(da, axis=0, out=db)
 

@@ -56,6 +56,6 @@ class MLP:
         """The gradient dh of the last h, and the list h -> the gradient of h[0]; fills grads."""
         for i, layer in reversed(list(enumerate(self.layers))):
             da = self.activation.backward(dh, h[i + 1])
-            # From here dh belongs to h[i]. Only the first layer, whose h[0] may be data, skips it.
+            # dh of h[i + 1] becomes dh of h[i]; input_gradient=False skips only that of h[0].
             dh = layer.backward(da, h[i], params, grads, input_gradient or i > 0)
         return dh

@@ -97,7 +97,7 @@ class VAE:
         """(E16)  loss = 1/B Σ_i (nll_i + β kl_i + w ce_i),  β = beta, w = classifier_weight
 
         x (B, D); eps (B, J), noise of N(0, 1); labels (B,) integers, (B, K) one-hot rows, or None:
-        then nothing is paid for the class. Returns the loss, nats, and every value on the way.
+        then ce is left out. Returns the loss, nats, and every value on the way.
         Source: Kingma, Welling 2014, equation 10; β: Higgins et al. 2017; classifier: Zeldes 2018.
         """
         config, params = self.config, self._parameters
@@ -137,22 +137,22 @@ class VAE:
         constants: one path is left out, and dtheta is no longer the whole ∂loss/∂θ.
         """
         config, params, grads = self.config, self._parameters, self._gradients
-        # loss = np.mean(cost): each example weighs 1/B. This is the only 1/B.
+        # Of np.mean: the only 1/B. Each term of cost then gets dcost times its weight.
         dcost = np.full_like(acts.nll, 1 / len(acts.nll))
 
         dnll = dcost
         dheads = self.likelihood.backward(dnll, acts.x, acts.mean, acts.decoder_var, *acts.heads)
-        # As many paths to the decoder's last layer as it has heads: they add.
+        # As many paths to the decoder's last h as it has heads: they add.
         dh = 0
         for head, dhead in zip(self.decoder_heads, dheads):
             dh = dh + head.backward(dhead, acts.decoder_h[-1], params, grads)
         dcode = self.decoder.backward(dh, acts.decoder_h, params, grads)
 
-        dz = dcode
+        dz = dcode  # where code is z alone; else the split below
         if self.classifier:
             dz, dprobs = np.split(dcode, [config.latent_dim], axis=1)
             dce = config.classifier_weight * dcost
-            # Two paths to the logits: from the label, and from the decoder where it is not cut.
+            # Two paths to the logits: from ce, and from code, which label_gradient=False cuts.
             dlogits_ce = categorical_nll_backward(dce, acts.probs, acts.y)
             dlogits_code = config.label_gradient * softmax_backward(dprobs, acts.probs)
             dlogits = dlogits_ce + dlogits_code
@@ -166,7 +166,7 @@ class VAE:
         dmu = dmu_z + dmu_kl
         dvar = dvar_z + dvar_kl
         dlog_var = variance_backward(dvar, acts.log_var)
-        # Two paths to the encoder's last layer: from its two heads.
+        # Two paths to the encoder's last h, from its two heads: dh_mu is the one through mu.
         dh_log_var = self.log_var_head.backward(dlog_var, acts.encoder_h[-1], params, grads)
         dh_mu = self.mu_head.backward(dmu, acts.encoder_h[-1], params, grads)
         dh = dh_log_var + dh_mu
