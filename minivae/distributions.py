@@ -142,7 +142,7 @@ def categorical_nll_forward(logits, y):
 
 
 def categorical_nll_backward(dce, probs, y):
-    """dlogits = dce (p Σ_k y_k − y),  the whole way to logits, p = softmax(logits);  one-hot: p − y"""
+    """dlogits = dce (p Σ_k y_k − y),  the whole way to logits, probs p = softmax(logits)"""
     return dce.reshape(-1, 1) * (probs * np.sum(y, axis=1, keepdims=True) - y)
 
 
