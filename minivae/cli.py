@@ -1,13 +1,11 @@
 """The command line: `minivae train`."""
 
 import argparse
-import contextlib
 import dataclasses
 import itertools
 import json
 import math
 import platform
-import re
 import sys
 from pathlib import Path
 
@@ -15,26 +13,24 @@ import numpy as np
 
 from . import __version__, checkpoint, datasets, plots, training
 from .config import VAEConfig
-from .datasets import one_hot
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, FileError, MinivaeError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
-from .references import Protocol, card
+from .references import ARTICLE, Protocol, card
 from .vae import VAE
 
 PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
 STYLES = 3  # the random stream of the pictures; see training.EPOCHS
 TERMS = {"nll": ".2f", "sse": ".2f", "kl": ".2f", "ce": ".3f", "accuracy": ".4f",
          "loss_auto_encode": ".2f"}
-COLUMNS = {  # of the lines that an epoch prints: key of the history and format
-    "epoch": "",
-    "step": "",
-    "seconds": ".2f",
-    **{f"train_{term}": form for term, form in TERMS.items()},
-    **{f"test_{term}": form for term, form in TERMS.items()},
-    "test_neg_elbo": ".2f",
-}
-WIDTHS = [max(7, len(key.split("_", 1)[-1].removeprefix("loss_")) + 1) for key in COLUMNS]
+COLUMNS = [  # of the line that an epoch prints: the key of the history in two parts, the format
+    ("", "epoch", ""),
+    ("", "step", ""),
+    ("", "seconds", ".2f"),
+    *(("train_", term, form) for term, form in TERMS.items()),
+    *(("test_", term, form) for term, form in TERMS.items()),
+    ("test_", "neg_elbo", ".2f"),
+]
 
 
 def main(argv=None):
@@ -58,21 +54,24 @@ def parser():
     add = train.add_argument
     add("data", nargs="?", default="strokes", choices=("strokes", "mnist"),
         help="strokes are made on the spot (default); mnist is found or downloaded")
-    add("--epochs", type=count, default=20, help="passes over the training images [%(default)s]")
-    add("--batch-size", type=count, default=100, help="images a step [%(default)s]")
-    add("--lr", type=rate, default=1e-3, help="learning rate of Adam [%(default)s]")
-    add("--latent", type=count, default=10, help="latent dimensions [%(default)s]")
-    add("--hidden", type=widths, default=(128,), metavar="N,N,…",
+    add("--epochs", type=count, default=ARTICLE.epochs,
+        help="passes over the training images [%(default)s]")
+    add("--batch-size", type=count, default=ARTICLE.batch_size, help="images a step [%(default)s]")
+    add("--lr", type=rate, default=ARTICLE.lr, help="learning rate of Adam [%(default)s]")
+    add("--latent", type=count, default=VAEConfig.latent_dim,
+        help="latent dimensions [%(default)s]")
+    add("--hidden", type=widths, default=VAEConfig.encoder_layers, metavar="N,N,…",
         help="widths of the hidden layers of encoder and classifier, mirrored in the decoder; "
         "none: a linear model [128]")
-    add("--activation", choices=ACTIVATION_PAIRS, default="sigmoid",
+    add("--activation", choices=ACTIVATION_PAIRS, default=VAEConfig.activation,
         help="of the hidden layers [%(default)s]")
-    add("--likelihood", choices=LIKELIHOODS, default="gaussian", help="p(x|z) [%(default)s]")
-    add("--decoder-std", type=float, default=0.5,
+    add("--likelihood", choices=LIKELIHOODS, default=VAEConfig.likelihood,
+        help="p(x|z) [%(default)s]")
+    add("--decoder-std", type=float, default=VAEConfig.decoder_std,
         help="σ of the gaussian p(x|z), in grey levels of [0, 1] [%(default)s]")
-    add("--decoder-output", choices=OUTPUT_PAIRS, default="sigmoid",
+    add("--decoder-output", choices=OUTPUT_PAIRS, default=VAEConfig.decoder_output,
         help="what makes the gaussian's mean [%(default)s]")
-    add("--beta", type=float, default=1.0, help="weight of the KL [%(default)s]")
+    add("--beta", type=float, default=VAEConfig.beta, help="weight of the KL [%(default)s]")
     add("--no-classifier", action="store_true", help="a plain VAE, which sees no labels")
     add("--cut-label-gradient", action="store_true",
         help="keep the reconstruction's gradient out of the classifier")
@@ -128,7 +127,7 @@ def protocol_of(options):
     )
     holdout = options.holdout
     if holdout is None:
-        holdout = 5000 if options.data == "mnist" else 0
+        holdout = ARTICLE.holdout if options.data == "mnist" else 0
     return Protocol(options.data, holdout, config, options.epochs, options.batch_size, options.lr)
 
 
@@ -194,19 +193,15 @@ def train_command(options):
 
 def new_folder(out, data):
     """Make the folder that was asked for, or the first free one of runs/DATA, runs/DATA-2, …"""
+    runs = (Path("runs", data if i == 1 else f"{data}-{i}") for i in itertools.count(1))
+    path = next(path for path in runs if not path.exists()) if out is None else Path(out)
     try:
-        if out is not None:
-            Path(out).mkdir(parents=True)
-            return Path(out)
-        for i in itertools.count(1):
-            path = Path("runs", data if i == 1 else f"{data}-{i}")
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(parents=True)
-                return path
+        path.mkdir(parents=True)
     except FileExistsError:
-        raise ConfigError(f"--out {out}: it exists; name a new folder") from None
+        raise ConfigError(f"--out {path}: it exists; name a new folder") from None
     except OSError as error:
         raise FileError(f"cannot make the run folder: {error}") from error
+    return path
 
 
 def ten_digits(vae, rng):
@@ -215,16 +210,23 @@ def ten_digits(vae, rng):
     z = rng.standard_normal((1 if K else 10, vae.config.latent_dim), dtype=np.float32)
     if not K:
         return vae.decode(z)
-    return vae.decode(np.repeat(z, K, axis=0), one_hot(np.arange(K), (K, K), vae.dtype))
+    return vae.decode(np.repeat(z, K, axis=0), datasets.one_hot(np.arange(K), (K, K), vae.dtype))
+
+
+def width(term):
+    return max(7, len(term) + 1)
 
 
 def header():
-    """Two lines: the keys of the history, cut after train_, test_ and loss_."""
-    keys = [re.split("^((?:train_|test_)?(?:loss_)?)", key)[1:] for key in COLUMNS]
-    return "\n".join("".join(map(str.rjust, row, WIDTHS)).rstrip() for row in zip(*keys))
+    splits = "".join(f"{split:>{width(term)}}" for split, term, _ in COLUMNS)
+    terms = "".join(f"{term:>{width(term)}}" for _, term, _ in COLUMNS)
+    return f"{splits}\n{terms}"
 
 
 def line(row):
     """The numbers of an epoch, under the header; a dash for what the model does not have."""
-    texts = ("-" if row[key] is None else f"{row[key]:{COLUMNS[key]}}" for key in COLUMNS)
-    return "".join(map(str.rjust, texts, WIDTHS))
+    text = ""
+    for split, term, form in COLUMNS:
+        value = row[split + term]
+        text += f"{'-' if value is None else format(value, form):>{width(term)}}"
+    return text

@@ -1,6 +1,5 @@
 """The options of a model."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,8 @@ import numpy as np
 from .distributions import LIKELIHOODS
 from .errors import ConfigError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class VAEConfig:
             checked[name] = tuple(_integer(name, width, 1) for width in widths)
         for name in ("decoder_std", "classifier_weight", "var_floor", "beta"):
             checked[name] = _number(name, getattr(self, name))
-        if checked["decoder_std"] == 0:
-            raise ConfigError("decoder_std=0: a number above 0")
+        if not 1e-15 < checked["decoder_std"] < 1e15:
+            raise ConfigError(f"decoder_std={self.decoder_std}: its square must suit float32")
         if not isinstance(self.label_gradient, (bool, np.bool_)):
             raise ConfigError(f"label_gradient={self.label_gradient!r}: True or False")
         checked["label_gradient"] = bool(self.label_gradient)
@@ -55,7 +56,7 @@ class VAEConfig:
             ("likelihood", LIKELIHOODS),
             ("decoder_output", OUTPUT_PAIRS),
         ):
-            if getattr(self, name) not in tuple(allowed):
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: one of {', '.join(allowed)}")
         # Python's own numbers, for one NumPy float64 would make a float32 model a float64 one.
         for name, value in checked.items():
@@ -69,6 +70,7 @@ def _integer(name, value, least):
 
 
 def _number(name, value):
-    if not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
+    real = isinstance(value, (int, float, np.integer, np.floating))
+    if not real or isinstance(value, bool) or not 0 <= value <= FLOAT32_MAX:
         raise ConfigError(f"{name}={value!r}: a finite number, 0 or more")
     return float(value)

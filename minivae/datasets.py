@@ -91,9 +91,10 @@ def one_hot(labels, shape, dtype="float32"):
     n, K = shape
     if labels is None:
         return np.zeros(shape, dtype)
-    if getattr(labels, "shape", None) == shape:
+    if isinstance(labels, (list, tuple)):
+        labels = np.array(labels)
+    if labels.shape == shape:
         return labels.astype(dtype, copy=False)
-    labels = np.asarray(labels)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         found = f"{labels.dtype} {labels.shape}"
         raise DataError(f"labels are {found}; they must be integers ({n},) or rows ({n}, {K})")
@@ -246,9 +247,10 @@ def _verified(path, digest):
             content = file.read(MAX_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{path} cannot be read: {error}") from error
+    array = parse_idx(content, path)
     if hashlib.sha256(content).hexdigest() != digest:
         raise FileError(f"{path} is not the file of MNIST: its content's SHA-256 is not {digest}")
-    return parse_idx(content, path)
+    return array
 
 
 def parse_idx(content, path):

@@ -1,6 +1,7 @@
 """The loop: epochs of mini-batches, and the numbers that they leave behind."""
 
 import time
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -50,28 +51,28 @@ def fit(
     for epoch in range(1, epochs + 1):
         order = rng.permutation(N)
         noise = rng.standard_normal((N, J), dtype=np.float32)
-        sums = np.zeros(len(TERMS))
+        sums = 0.0
         start = time.perf_counter()
-        bar = tqdm(
+        with tqdm(
             desc=f"epoch {epoch}/{epochs}",
             total=N,
             unit=" images",
             leave=False,
             disable=None if progress else True,  # None: drawn on a terminal only
-        )
-        batches = zip(minibatches(order, batch_size), minibatches(noise, batch_size))
-        for rows, eps in batches:
-            _, acts = vae.forward(images[rows], eps, None if y is None else y[rows])
-            vae.backward(acts)
-            adam.step(vae.theta, vae.dtheta)
-            sums += _terms(acts)
-            bar.update(len(rows))
-        bar.close()
+        ) as bar:
+            batches = zip(minibatches(order, batch_size), minibatches(noise, batch_size))
+            for rows, eps in batches:
+                _, acts = vae.forward(images[rows], eps, None if y is None else y[rows])
+                vae.backward(acts)
+                adam.step(vae.theta, vae.dtheta)
+                sums = sums + _terms(acts)
+                bar.update(len(rows))
         row = {"epoch": epoch, "step": adam.t, "seconds": time.perf_counter() - start}
-        row |= _means(vae, sums / N, "train_")
+        means = {"train": _means(sums, N)}
         if test is not None:
-            means = evaluate(vae, test[0], test[1], seed)
-            row |= {f"test_{name}": value for name, value in means.items()}
+            means["test"] = evaluate(vae, test[0], test[1], seed)
+        for split, terms in means.items():
+            row |= {f"{split}_{name}": value for name, value in terms.items()}
         history.append(row)
         if on_epoch:
             on_epoch(row)
@@ -89,13 +90,12 @@ def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
     noise = np.random.default_rng([seed, EVALUATION]).standard_normal(
         (N, vae.config.latent_dim), dtype=np.float32
     )
-    sums = np.zeros(len(TERMS))
-    bound = 0.0
+    sums = bound = 0.0
     for rows in minibatches(np.arange(N), batch_size):
         _, acts = vae.forward(images[rows], noise[rows], None if y is None else y[rows])
-        sums += _terms(acts)
+        sums = sums + _terms(acts)
         bound += float(np.sum(neg_elbo(vae, acts)))
-    return _means(vae, sums / N) | {"neg_elbo": bound / N}
+    return _means(sums, N) | {"neg_elbo": bound / N}
 
 
 def _checked(vae, images, labels):
@@ -111,24 +111,22 @@ def _checked(vae, images, labels):
     if labels is None:
         raise DataError("labels is None; a model with classes needs them, num_classes=0 does not")
     y = one_hot(labels, (len(images), config.num_classes), vae.dtype)
-    missing = np.flatnonzero(np.sum(y, axis=1) != 1)
-    if len(missing):
-        raise DataError(f"labels[{missing[0]}] is {y[missing[0]]}, no one-hot row")
+    wrong = np.flatnonzero((np.sum(y, axis=1) != 1) | (np.max(y, axis=1) != 1))
+    if len(wrong):
+        raise DataError(f"labels[{wrong[0]}] is not one-hot")
     return images, y
 
 
 def _terms(acts):
-    """The sums over a batch, in the order of TERMS."""
+    """The sums over a batch, in the order of TERMS; the last two only where there are labels."""
     terms = [acts.nll, acts.sse, acts.kl]
-    if acts.ce is None:
-        return np.append(np.sum(np.stack(terms), axis=1), [0, 0])
-    correct = np.argmax(acts.probs, axis=1) == np.argmax(acts.y, axis=1)
-    return np.sum(np.stack([*terms, acts.ce, correct]), axis=1)
+    if acts.ce is not None:
+        terms += [acts.ce, np.argmax(acts.probs, axis=1) == np.argmax(acts.y, axis=1)]
+    return np.sum(np.stack(terms), axis=1, dtype=np.float64)
 
 
-def _means(vae, means, prefix=""):
-    row: dict[str, float | None] = dict(zip(TERMS, map(float, means)))
-    row["loss_auto_encode"] = float(means[TERMS.index("nll")] + means[TERMS.index("kl")])
-    if not vae.classifier:
-        row |= {"ce": None, "accuracy": None}
-    return {f"{prefix}{name}": value for name, value in row.items()}
+def _means(sums, N):
+    row: dict[str, Any] = dict.fromkeys(TERMS)
+    row |= {name: float(total) / N for name, total in zip(TERMS, sums)}
+    row["loss_auto_encode"] = row["nll"] + row["kl"]
+    return row

@@ -214,7 +214,7 @@ class VAE:
 
     def nll(self, x, z, probs=None):
         """x (n, D), z (n, J), probs (n, K) where there are classes -> −log p(x|z), (n,), nats."""
-        x = as_rows("x", x, (None, self.config.data_dim), self.dtype)
+        x = as_rows("x", x, (len(z), self.config.data_dim), self.dtype)
         return self.likelihood.forward(x, *self._heads(z, probs))[-1]
 
     def sample(self, n, digit=None, seed=0):

@@ -234,10 +234,20 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(download):
     assert len(asked) == 4
 
 
-def test_a_file_without_end_is_read_no_further_than_the_limit(small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_without_end_is_read_no_further_than_the_limit(
+    small, tmp_path, monkeypatch, packed
+):
     monkeypatch.setattr(datasets, "MAX_BYTES", len(small["images"]) - 1)
     with pytest.raises(errors.FileError, match="images"):
-        datasets.load("mnist", root=put(tmp_path / "data", small))
+        datasets.load("mnist", root=put(tmp_path / "data", small, packed))
+
+
+def test_files_put_into_the_cache_by_hand_are_enough(download, small, monkeypatch):
+    asked, cache = download
+    monkeypatch.setenv("MINIVAE_DATA", "")  # names no folder
+    put(cache, small)
+    assert len(datasets.load("mnist")[0]) == 2 and not asked
 
 
 def test_offline_the_addresses_and_the_folder_are_named(download, monkeypatch):

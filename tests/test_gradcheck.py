@@ -95,6 +95,29 @@ def test_check_model_finds_the_tensor_that_is_wrong(tensor):
     assert all(row.error < 1e-6 for row in report.rows[1:])
 
 
+def test_entries_are_drawn_by_the_seed_and_the_worst_is_named_by_its_place():
+    class OneEntry(VAE):
+        def backward(self, acts):
+            super().backward(acts)
+            self.gradients()["encoder.0.W"][3, 1] += 1
+
+    vae = OneEntry(VAEConfig(data_dim=6, latent_dim=2, encoder_layers=(5,), num_classes=0))
+    x = RNG.random((4, 6))
+    rows = {row.name: row for row in check_model(vae, x, entries=None).rows}
+    assert rows["encoder.0.W"].index == (3, 1) and rows["encoder.0.W"].error > 0.1
+    found = [not check_model(vae, x, seed=seed, entries=10).passed for seed in range(30)]
+    assert 3 < sum(found) < 20  # one entry of 30, a third of the time
+    for seed in range(30):
+        if found[seed]:
+            assert check_model(vae, x, seed=seed, entries=10).rows[0].index == (3, 1)
+
+
+def test_a_gradient_of_the_wrong_shape_is_refused():
+    for wrong in (lambda d, a: [right(d, a)[0].T], lambda d, a: [np.vstack([d, d])]):
+        with pytest.raises(ConfigError, match="shape"):
+            check_pair(softmax_forward, wrong, [A])
+
+
 def test_check_model_draws_noise(monkeypatch):
     """A mistake in the path through eps is seen only where eps is not 0."""
     backward = vae_module.reparameterize_backward

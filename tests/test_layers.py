@@ -13,19 +13,25 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture(params=[(5, 4), (1, 4), (5, 1), (1, 1)], ids=str)
+def shape(request):
+    return request.param
+
+
 def away_from_zero(rng, shape):
     """Normal numbers, none within 0.1 of the kink at 0."""
     a = rng.standard_normal(shape)
     return a + 0.1 * np.sign(a)
 
 
-def test_E1_linear_gradient(rng):
+def test_E1_linear_gradient(rng, shape):
     def backward(da, x, W, b):
         dW, db = np.full_like(W, np.nan), np.full_like(b, np.nan)
         dx = layers.linear_backward(da, x, W, dW, db)
         return dx, dW, db
 
-    x, W, b = rng.standard_normal((5, 4)), rng.standard_normal((4, 3)), rng.standard_normal(3)
+    (B, n), m = shape, 3
+    x, W, b = rng.standard_normal((B, n)), rng.standard_normal((n, m)), rng.standard_normal(m)
     holds(layers.linear_forward, backward, x, W, b)
 
 
@@ -44,11 +50,11 @@ def test_E1_linear_value(rng):
         assert a[i, j] == pytest.approx(b[j] + sum(x[i, k] * W[k, j] for k in range(3)))
 
 
-def test_E2_sigmoid_gradient(rng):
+def test_E2_sigmoid_gradient(rng, shape):
     def backward(dh, a):
         return [layers.sigmoid_backward(dh, layers.sigmoid_forward(a))]
 
-    holds(layers.sigmoid_forward, backward, 3 * rng.standard_normal((5, 4)))
+    holds(layers.sigmoid_forward, backward, 3 * rng.standard_normal(shape))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -59,11 +65,11 @@ def test_E2_sigmoid_value(dtype):
     np.testing.assert_allclose(h, scipy.special.expit(a), rtol=0, atol=np.finfo(dtype).eps)
 
 
-def test_E3_tanh_gradient(rng):
+def test_E3_tanh_gradient(rng, shape):
     def backward(dh, a):
         return [layers.tanh_backward(dh, layers.tanh_forward(a))]
 
-    holds(layers.tanh_forward, backward, rng.standard_normal((5, 4)))
+    holds(layers.tanh_forward, backward, rng.standard_normal(shape))
 
 
 def test_E3_tanh_value(rng):
@@ -72,11 +78,11 @@ def test_E3_tanh_value(rng):
     np.testing.assert_allclose(layers.tanh_forward(a), by_exp, rtol=1e-14, atol=1e-15)
 
 
-def test_E4_relu_gradient(rng):
+def test_E4_relu_gradient(rng, shape):
     def backward(dh, a):
         return [layers.relu_backward(dh, layers.relu_forward(a))]
 
-    holds(layers.relu_forward, backward, away_from_zero(rng, (5, 4)))
+    holds(layers.relu_forward, backward, away_from_zero(rng, shape))
 
 
 def test_E4_relu_value(rng):
@@ -84,11 +90,11 @@ def test_E4_relu_value(rng):
     np.testing.assert_array_equal(layers.relu_forward(a), (a + abs(a)) / 2)
 
 
-def test_E5_leaky_relu_gradient(rng):
+def test_E5_leaky_relu_gradient(rng, shape):
     def backward(dh, a):
         return [layers.leaky_relu_backward(dh, layers.leaky_relu_forward(a))]
 
-    holds(layers.leaky_relu_forward, backward, away_from_zero(rng, (5, 4)))
+    holds(layers.leaky_relu_forward, backward, away_from_zero(rng, shape))
 
 
 def test_E5_leaky_relu_value(rng):
@@ -96,11 +102,11 @@ def test_E5_leaky_relu_value(rng):
     np.testing.assert_array_equal(layers.leaky_relu_forward(a), np.maximum(a, 0.2 * a))
 
 
-def test_E6_softmax_gradient(rng):
+def test_E6_softmax_gradient(rng, shape):
     def backward(dprobs, logits):
         return [layers.softmax_backward(dprobs, layers.softmax_forward(logits))]
 
-    holds(layers.softmax_forward, backward, 2 * rng.standard_normal((5, 4)))
+    holds(layers.softmax_forward, backward, 2 * rng.standard_normal(shape))
 
 
 @pytest.mark.parametrize("size", [1, 30, 1e4])

@@ -1,6 +1,7 @@
 """The pictures show what they say."""
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
 from minivae import plots
@@ -30,3 +31,23 @@ def test_loss_curve_draws_training_and_test():
     assert curves["training, as the weights moved"] == [[1, 9.0], [2, 7.0]]
     assert ax.get_ylabel() == "nats an image"
     assert len(plots.loss_curve(HISTORY, "ce", Figure().add_subplot()).lines) == 1
+
+
+@pytest.mark.parametrize(
+    "ce, losses, samples",
+    [
+        (0.5, list(plots.TITLES.values()), "After each epoch: one random style"),
+        (None, [plots.TITLES["loss_auto_encode"]], "After each epoch: ten samples"),
+    ],
+)
+def test_a_run_s_figures(tmp_path, monkeypatch, ce, losses, samples):
+    titles = {}
+
+    def savefig(figure, path, dpi):
+        titles[path.name] = [ax.get_title() for ax in figure.axes]
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    history = [row | {"train_ce": ce} for row in HISTORY]
+    paths = plots.save_figures(tmp_path / "figures", history, np.zeros((2, 10, 784)))
+    assert titles == {"losses.png": losses, "samples.png": [samples]}
+    assert [path.name for path in paths] == list(titles)

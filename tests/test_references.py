@@ -6,6 +6,7 @@ import pytest
 
 from minivae.cli import parser, protocol_of
 from minivae.references import ARTICLE, REFERENCES, Protocol, card
+from minivae.training import TERMS
 
 README = " ".join((Path(__file__).parent.parent / "README.md").read_text().split())
 EXAMPLE = (
@@ -43,7 +44,14 @@ def test_the_readme_s_command_of_pytorch_s_example_is_this_one():
 
 def test_a_number_outside_its_range_is_marked():
     assert "outside" in card(ARTICLE, ROW | {"test_neg_elbo": 233.0})
+    assert "outside" in card(ARTICLE, ROW | {"test_neg_elbo": 229.0})
     assert "outside" not in card(ARTICLE, ROW | {"test_neg_elbo": 230.5})
+
+
+def test_a_reference_is_a_term_of_the_history():
+    terms = {*(f"test_{term}" for term in TERMS), "test_loss_auto_encode", "test_neg_elbo"}
+    for numbers in REFERENCES.values():
+        assert set(numbers) <= terms
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, training
+from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, plots, training
 from minivae.cli import STYLES, main
 from minivae.likelihood import neg_elbo
 from minivae.training import EPOCHS, EVALUATION, evaluate
@@ -119,8 +120,16 @@ def test_images_out_of_range_are_refused_before_the_first_step(data):
     for wrong in (images * 255, images - 0.1, np.where(images > 0.5, np.nan, images)):
         with pytest.raises(errors.DataError, match="images range over"):
             trained([(wrong.astype(np.float32), labels)])
+    for choice in ({"likelihood": "bernoulli", "decoder_output": "identity"}, {}):
+        config = dataclasses.replace(CONFIG, **choice)
+        with pytest.raises(errors.DataError, match="images range over"):
+            trained(data, config, test=(images * 255, labels))
+        with pytest.raises(errors.DataError, match="images range over"):
+            evaluate(VAE(config), images * 255, labels)
     identity = dataclasses.replace(CONFIG, decoder_output="identity")
     trained([(images - 0.1, labels)], identity, epochs=1)
+    with pytest.raises(errors.DataError, match="nan"):
+        trained([(np.where(images > 0.5, np.nan, images), labels)], identity)
 
 
 @pytest.mark.parametrize("options", [{"epochs": -1}, {"batch_size": 0}, {"lr": 0}])
@@ -131,7 +140,7 @@ def test_options_that_cannot_be_are_refused(data, options):
 
 def test_labels_that_do_not_fit_are_refused_before_the_first_step(data):
     (images, labels), _ = data
-    for wrong in (labels[1:], None, labels + 1, np.zeros((70, 10))):
+    for wrong in (labels[1:], None, labels + 1, np.zeros((70, 10)), np.full((70, 10), 0.1)):
         with pytest.raises(errors.MinivaeError, match="labels"):
             trained([(images, wrong)])
 
@@ -229,6 +238,45 @@ def test_without_options_it_is_the_article_s_model(few_strokes, fitted, tmp_path
     assert np.array_equal(vae.theta, VAE(seed=0).theta)
     del options["on_epoch"]
     assert options == {"epochs": 20, "batch_size": 100, "lr": 1e-3, "seed": 0, "progress": True}
+
+
+def test_both_splits_come_from_the_folder_that_was_named(fitted, tmp_path, monkeypatch):
+    asked = []
+
+    def load(name, split, root):
+        asked.append((name, split, root))
+        return np.zeros((2, 784), np.float32), np.zeros(2, int)
+
+    monkeypatch.setattr(datasets, "load", load)
+    fitted("mnist", "--data-dir", "there", "--holdout", "0", "--out", str(tmp_path / "run"))
+    assert asked == [("mnist", "train", "there"), ("mnist", "test", "there")]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_run_s_record_and_its_styles(few_strokes, tmp_path, monkeypatch, plain):
+    pictures = []
+    monkeypatch.setattr(plots, "save_figures", lambda *given: pictures.append(given) or [])
+    out = tmp_path / "run"
+    arguments = "--epochs 2 --seed 5 --lr 0.002 --batch-size 60 --hidden 8 --latent 2 --holdout 30"
+    start = time.perf_counter()
+    main(["train", *arguments.split(), "--out", str(out), *(["--no-classifier"] if plain else [])])
+    elapsed = time.perf_counter() - start
+    summary = json.loads((out / "summary.json").read_text())
+    expected = {"seed": 5, "epochs": 2, "lr": 0.002, "batch_size": 60, "dtype": "float32"}
+    assert expected.items() <= summary.items()
+    [(_, history, grid)] = pictures
+    assert summary["training_seconds"] == sum(row["seconds"] for row in history)
+    assert all(0 < row["seconds"] for row in history) and summary["training_seconds"] < elapsed
+    (images, labels), test = datasets.load("strokes"), datasets.load("strokes", "test")
+    vae = load(out)
+    assert summary["final"]["test_nll"] == evaluate(vae, *test, seed=5)["nll"]
+    validation = evaluate(vae, images[:30], labels[:30], seed=5)
+    assert summary["final"]["validation_nll"] == validation["nll"]
+    rng = np.random.default_rng([5, STYLES])
+    z = [rng.standard_normal((10 if plain else 1, 2), dtype=np.float32) for _ in range(2)]
+    assert grid.shape == (2, 10, 784)
+    probs = None if plain else np.eye(10)
+    assert np.array_equal(grid[1], vae.decode(np.broadcast_to(z[1], (10, 2)), probs))
 
 
 def test_mnist_holds_out_its_first_5000_images(mnist, fitted, tmp_path):
