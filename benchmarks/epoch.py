@@ -7,7 +7,7 @@ of the losses kept. First one step of each is compared, loss and every weight; t
 turns, an epoch each, in an order that is reversed every other round, with a pause before each so
 that the others' threads are asleep. PyTorch runs twice, with its default Adam and with the fused
 one. Median and quartiles of seconds an epoch, and of minivae's share of PyTorch's within a round.
-Needs torch (pip install minivae[bench]).
+Needs torch: pip install ".[bench]".
 """
 
 import argparse
