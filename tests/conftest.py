@@ -3,12 +3,23 @@
 import os
 
 import hypothesis
+import numpy as np
 import pytest
 
 from minivae import datasets
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(params=[(5, 4), (1, 4), (5, 1), (1, 1)], ids=str)
+def shape(request):
+    return request.param
 
 
 @pytest.fixture(scope="session")

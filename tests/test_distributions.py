@@ -14,16 +14,6 @@ from minivae import distributions as dist
 from minivae.layers import sigmoid_forward, softmax_forward
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture(params=[(5, 4), (1, 4), (5, 1), (1, 1)], ids=str)
-def shape(request):
-    return request.param
-
-
 def positive(rng, shape):
     """Variances above ½: the curvature of 1/var costs a central difference (step / var)²."""
     return 0.5 + np.exp(rng.standard_normal(shape))

@@ -8,16 +8,6 @@ from derivatives import holds
 from minivae import layers
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture(params=[(5, 4), (1, 4), (5, 1), (1, 1)], ids=str)
-def shape(request):
-    return request.param
-
-
 def away_from_zero(rng, shape):
     """Normal numbers, none within 0.1 of the kink at 0."""
     a = rng.standard_normal(shape)
