@@ -1,6 +1,7 @@
 """The command line: `minivae train`."""
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -193,15 +194,18 @@ def train_command(options):
 
 def new_folder(out, data):
     """Make the folder that was asked for, or the first free one of runs/DATA, runs/DATA-2, …"""
-    runs = (Path("runs", data if i == 1 else f"{data}-{i}") for i in itertools.count(1))
-    path = next(path for path in runs if not path.exists()) if out is None else Path(out)
     try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        raise ConfigError(f"--out {path}: it exists; name a new folder") from None
+        if out is not None:
+            Path(out).mkdir(parents=True)
+            return Path(out)
+        Path("runs").mkdir(exist_ok=True)
+        for i in itertools.count(1):
+            path = Path("runs", data if i == 1 else f"{data}-{i}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return path
     except OSError as error:
-        raise FileError(f"cannot make the run folder: {error}") from error
-    return path
+        raise FileError(f"cannot make a new run folder: {error}") from error
 
 
 def ten_digits(vae, rng):
@@ -213,20 +217,21 @@ def ten_digits(vae, rng):
     return vae.decode(np.repeat(z, K, axis=0), datasets.one_hot(np.arange(K), (K, K), vae.dtype))
 
 
-def width(term):
-    return max(7, len(term) + 1)
-
-
 def header():
-    splits = "".join(f"{split:>{width(term)}}" for split, term, _ in COLUMNS)
-    terms = "".join(f"{term:>{width(term)}}" for _, term, _ in COLUMNS)
-    return f"{splits}\n{terms}"
+    splits = (f"{split:>{width(term)}}" for split, term, _ in COLUMNS)
+    terms = (f"{term:>{width(term)}}" for _, term, _ in COLUMNS)
+    return f"{' '.join(splits)}\n{' '.join(terms)}"
 
 
 def line(row):
     """The numbers of an epoch, under the header; a dash for what the model does not have."""
-    text = ""
+    texts = []
     for split, term, form in COLUMNS:
         value = row[split + term]
-        text += f"{'-' if value is None else format(value, form):>{width(term)}}"
-    return text
+        text = "-" if value is None else format(value, form)
+        texts.append(f"{text:>{width(term)}}")
+    return " ".join(texts)
+
+
+def width(term):
+    return max(6, len(term))

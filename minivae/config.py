@@ -8,7 +8,7 @@ from .distributions import LIKELIHOODS
 from .errors import ConfigError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+LARGEST = 10**38  # float32 has no more
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class VAEConfig:
             checked[name] = tuple(_integer(name, width, 1) for width in widths)
         for name in ("decoder_std", "classifier_weight", "var_floor", "beta"):
             checked[name] = _number(name, getattr(self, name))
-        if not 1e-15 < checked["decoder_std"] < 1e15:
-            raise ConfigError(f"decoder_std={self.decoder_std}: its square must suit float32")
+        if not 1e-15 <= checked["decoder_std"] <= 1e15:  # its square is to suit float32
+            raise ConfigError(f"decoder_std={self.decoder_std}: a number from 1e-15 to 1e15")
         if not isinstance(self.label_gradient, (bool, np.bool_)):
             raise ConfigError(f"label_gradient={self.label_gradient!r}: True or False")
         checked["label_gradient"] = bool(self.label_gradient)
@@ -71,6 +71,6 @@ def _integer(name, value, least):
 
 def _number(name, value):
     real = isinstance(value, (int, float, np.integer, np.floating))
-    if not real or isinstance(value, bool) or not 0 <= value <= FLOAT32_MAX:
-        raise ConfigError(f"{name}={value!r}: a finite number, 0 or more")
+    if not real or isinstance(value, bool) or not 0 <= value <= LARGEST:
+        raise ConfigError(f"{name}={value!r}: a number from 0 to 1e38")
     return float(value)

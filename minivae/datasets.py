@@ -91,8 +91,8 @@ def one_hot(labels, shape, dtype="float32"):
     n, K = shape
     if labels is None:
         return np.zeros(shape, dtype)
-    if isinstance(labels, (list, tuple)):
-        labels = np.array(labels)
+    if not hasattr(labels, "shape"):
+        labels = np.asarray(labels)
     if labels.shape == shape:
         return labels.astype(dtype, copy=False)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
@@ -258,6 +258,6 @@ def parse_idx(content, path):
     ndim = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
     start = 4 + 4 * ndim
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
-    if not ndim or len(content) != start + math.prod(shape):
+    if not 1 <= ndim <= 3 or len(content) != start + math.prod(shape):
         raise FileError(f"{path} is no IDX file of bytes: header and length do not fit together")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

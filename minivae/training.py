@@ -111,7 +111,7 @@ def _checked(vae, images, labels):
     if labels is None:
         raise DataError("labels is None; a model with classes needs them, num_classes=0 does not")
     y = one_hot(labels, (len(images), config.num_classes), vae.dtype)
-    wrong = np.flatnonzero((np.sum(y, axis=1) != 1) | (np.max(y, axis=1) != 1))
+    wrong = np.flatnonzero((np.sum(y, axis=1) != 1) | np.any((y != 0) & (y != 1), axis=1))
     if len(wrong):
         raise DataError(f"labels[{wrong[0]}] is not one-hot")
     return images, y

@@ -214,8 +214,9 @@ class VAE:
 
     def nll(self, x, z, probs=None):
         """x (n, D), z (n, J), probs (n, K) where there are classes -> −log p(x|z), (n,), nats."""
+        heads = self._heads(z, probs)
         x = as_rows("x", x, (len(z), self.config.data_dim), self.dtype)
-        return self.likelihood.forward(x, *self._heads(z, probs))[-1]
+        return self.likelihood.forward(x, *heads)[-1]
 
     def sample(self, n, digit=None, seed=0):
         """z ~ N(0, I), decoded -> (n, D), all of one digit, or of each class in its turn."""

@@ -115,7 +115,10 @@ def test_minibatches_hold_every_row_once_and_the_last_may_be_smaller():
 def test_one_hot():
     assert datasets.one_hot(np.array([2, 0]), (2, 3)).tolist() == [[0, 0, 1], [1, 0, 0]]
     assert datasets.one_hot([2, 0], (2, 3)).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert datasets.one_hot(range(2), (2, 3)).tolist() == [[1, 0, 0], [0, 1, 0]]
     assert datasets.one_hot(None, (2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+    with pytest.raises(errors.DataError, match="labels"):
+        datasets.one_hot(5, (1, 3))
     for wrong in ([0, 3], [-1, 0], [0.5, 1], [0], [[0, 1], [0, 0]], [[[0]]]):
         with pytest.raises(errors.DataError, match="labels"):
             datasets.one_hot(np.array(wrong), (2, 3))
@@ -178,6 +181,7 @@ def test_the_argument_goes_before_the_variable_and_nothing_else_is_read(
         lambda content: content + b"\0",
         lambda content: content[:-1] + b"\xff",
         lambda content: b"<!DOCTYPE html>",
+        lambda content: b"\0\0\x08\xff" + bytes(1020),
         lambda content: b"",
     ],
 )

@@ -84,5 +84,5 @@ def baselines(train, test, noise=0.25, q=10):
     log_det = np.log(eigenvalues[-q:] / noise).sum()
     return {
         "mean image": distance.mean() / (2 * noise) + constant,
-        "pPCA, 10 components": (inside + outside).mean() / 2 + log_det / 2 + constant,
+        "pPCA of 10 components": (inside + outside).mean() / 2 + log_det / 2 + constant,
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, plots, training
-from minivae.cli import STYLES, main
+from minivae.cli import COLUMNS, STYLES, header, line, main
 from minivae.likelihood import neg_elbo
 from minivae.training import EPOCHS, EVALUATION, evaluate
 
@@ -107,6 +107,22 @@ def test_training_and_evaluation_draw_from_streams_of_their_own():
     assert len({EPOCHS, EVALUATION, STYLES}) == 3
 
 
+def test_sums_over_an_epoch_are_kept_in_float64(data):
+    images, labels = data[0]
+    _, acts = VAE(CONFIG).forward(images, np.zeros((70, 2)), labels)
+    assert acts.nll.dtype == np.float32 and training._terms(acts).dtype == np.float64
+
+
+def test_an_epoch_s_line_stands_under_its_header():
+    row = {split + term: -1549.61 for split, term, _ in COLUMNS} | {"epoch": 1, "step": 200}
+    row |= {"train_kl": 0.0, "train_ce": None}
+    splits, terms = header().splitlines()
+    assert len(line(row | {"test_nll": 1.0}).split()) == len(terms.split()) == len(COLUMNS)
+    small = line({key: value if value is None else 1 for key, value in row.items()})
+    assert len(small) == len(splits) == len(terms)
+    assert " 0.00 " in line(row) and " - " in line(row)
+
+
 def test_the_learning_rate_is_adam_s(data):
     (images, labels), _ = data
     vae = VAE(CONFIG)
@@ -140,7 +156,8 @@ def test_options_that_cannot_be_are_refused(data, options):
 
 def test_labels_that_do_not_fit_are_refused_before_the_first_step(data):
     (images, labels), _ = data
-    for wrong in (labels[1:], None, labels + 1, np.zeros((70, 10)), np.full((70, 10), 0.1)):
+    signed = np.array([[1, 1, -1] + 7 * [0]] * 70)
+    for wrong in (labels[1:], None, labels + 1, np.zeros((70, 10)), np.full((70, 10), 0.1), signed):
         with pytest.raises(errors.MinivaeError, match="labels"):
             trained([(images, wrong)])
 
@@ -291,6 +308,13 @@ def test_a_new_run_has_a_new_folder(few_strokes, tmp_path, monkeypatch, capsys):
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["strokes", "strokes-2"]
     with pytest.raises(SystemExit, match="runs/strokes"):
         main(["train", "--epochs", "1", "--out", "runs/strokes"])
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(few_strokes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").symlink_to("nowhere")
+    with pytest.raises(SystemExit, match="cannot make a new run folder"):
+        main(["train", "--epochs", "1"])
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,18 @@ def test_the_watch_sees_float64_creeping_in():
 @pytest.mark.parametrize("encoder", [-80, 80])
 @pytest.mark.parametrize("decoder", [-80, 80])
 def test_far_log_variances_give_finite_numbers_in_float32(name, encoder, decoder):
-    vae, x, eps, labels = case(name, dtype="float32")
+    finite_at(*case(name, dtype="float32"), encoder, decoder)
+
+
+@pytest.mark.parametrize("encoder", [-80, 80])
+def test_far_log_variances_of_a_large_batch_at_full_size(encoder):
+    images, labels, _ = datasets.strokes(1000)
+    eps = np.random.default_rng(0).standard_normal((1000, 10), dtype=np.float32)
+    finite_at(VAE(), images, eps, labels, encoder, 0)
+
+
+def finite_at(vae, x, eps, labels, encoder, decoder):
+    """Loss and gradient are finite where every log_var of the encoder, of the decoder, is this."""
     for tensor, W in vae.parameters().items():
         if "log_var" in tensor:
             bias = encoder if tensor.startswith("encoder") else decoder
@@ -317,6 +328,8 @@ def test_sample():
         ("classifier_layers", "128"),
         ("decoder_std", 0),
         ("decoder_std", "0.5"),
+        ("decoder_std", 1e-200),
+        ("beta", 10**400),
         ("beta", -1),
         ("beta", None),
         ("var_floor", float("nan")),
@@ -359,6 +372,8 @@ def test_what_does_not_fit_is_refused():
         (lambda: vae.forward(x, eps, labels - 1), r"labels\[0\] is -1"),
         (lambda: vae.forward(x, eps, labels + 0.5), "integers"),
         (lambda: vae.decode(eps), "probs is NoneType"),
+        (lambda: plain.nll(x[:1], eps), r"x is \(1, 6\); it must be \(5, 6\)"),
+        (lambda: plain.nll(x, None), "z is NoneType"),
         (lambda: vae.sample(2, digit=3), r"labels\[0\] is 3"),
         (lambda: plain.sample(2, digit=3), "0 classes"),
     ]:
