@@ -86,7 +86,9 @@ def card(protocol: Protocol, row: dict) -> str:
     """The test numbers of a run's last epoch beside those that its protocol should give."""
     reference = REFERENCES.get(replace(protocol, config=without_idle(protocol.config)), {})
     title = f"test set, epoch {row['epoch']}"
-    lines = [f"{title:22} {'this run':>9}   {'this protocol should give' if reference else ''}"]
+    lines = [f"{title:22} {'this run':>9}"]
+    if reference:
+        lines[0] += "   this protocol should give"
     for key, value in row.items():
         if not key.startswith("test_") or value is None:
             continue
