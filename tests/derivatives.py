@@ -15,7 +15,11 @@ def holds(forward, backward, *inputs, seed=0):
     """
     report = check_pair(forward, backward, inputs, seed=seed)
     assert report.passed, f"\n{report}"
+    holds_by_complex_step(forward, backward, *inputs, seed=seed)
 
+
+def holds_by_complex_step(forward, backward, *inputs, seed=0):
+    """The second half of holds alone, for values where central differences are too coarse."""
     rng = np.random.default_rng(seed)
     inputs = [np.array(x, np.float64) for x in inputs]
     for x in inputs:

@@ -97,6 +97,19 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(tmp_path, spoil):
         load(path)
 
 
+def test_weights_that_do_not_fit_their_config_are_all_named(tmp_path):
+    class Renamed(VAE):
+        def parameters(self):
+            named = super().parameters()
+            return {name.replace("mu", "mean"): W for name, W in named.items()}
+
+    path = save(Renamed(CONFIG), tmp_path / "model.safetensors")
+    with pytest.raises(errors.FileError, match="does not fit its config") as refused:
+        load(path)
+    for name in ("encoder.mean.W", "encoder.mean.b", "encoder.mu.W", "encoder.mu.b"):
+        assert name in str(refused.value)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(errors.FileError, match="model.safetensors"):
         load(tmp_path)

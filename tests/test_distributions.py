@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from derivatives import holds
+from derivatives import holds, holds_by_complex_step
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +114,24 @@ def test_E12_gaussian_nll_gradient(rng, shape):
 
     x, mu, var = rng.random(shape), rng.standard_normal(shape), positive(rng, shape)
     holds(dist.gaussian_nll_forward, backward, x, mu, var)
+
+
+@pytest.mark.parametrize("var", [1e-5, 1e-2, 1e3])
+def test_E8_E9_E12_gradients_at_small_and_large_variances(rng, shape, var):
+    """Where the curvature of 1/var is beyond central differences the complex step is exact."""
+    x, mu, eps = rng.random(shape), rng.standard_normal(shape), rng.standard_normal(shape)
+    var = var * np.exp(rng.standard_normal(shape))
+    holds_by_complex_step(
+        dist.reparameterize_forward,
+        lambda dz, mu, var, eps: (*dist.reparameterize_backward(dz, var, eps), None),
+        mu, var, eps,
+    )  # fmt: skip
+    holds_by_complex_step(dist.gaussian_kl_forward, dist.gaussian_kl_backward, mu, var)
+    holds_by_complex_step(
+        dist.gaussian_nll_forward,
+        lambda dnll, x, mu, var: (None, *dist.gaussian_nll_backward(dnll, x, mu, var)),
+        x, mu, var,
+    )  # fmt: skip
 
 
 def test_E12_gaussian_nll_value(rng):

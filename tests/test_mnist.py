@@ -1,4 +1,4 @@
-"""The numbers of the articles, on real MNIST. The long runs are marked slow."""
+"""The numbers that each protocol should give. The long runs are marked slow."""
 
 import math
 from dataclasses import replace
