@@ -48,6 +48,14 @@ def test_a_number_outside_its_range_is_marked():
     assert "outside" not in card(ARTICLE, ROW | {"test_neg_elbo": 230.5})
 
 
+@pytest.mark.parametrize("protocol", REFERENCES, ids=lambda protocol: protocol.data)
+def test_the_ends_of_a_range_belong_to_it(protocol):
+    for key, (mean, spread) in REFERENCES[protocol].items():
+        assert "outside" not in card(protocol, ROW | {key: mean + spread})
+        assert "outside" not in card(protocol, ROW | {key: mean - spread})
+        assert "outside" in card(protocol, ROW | {key: mean + 1.01 * spread})
+
+
 def test_a_reference_is_a_term_of_the_history():
     terms = {*(f"test_{term}" for term in TERMS), "test_loss_auto_encode", "test_neg_elbo"}
     for numbers in REFERENCES.values():
