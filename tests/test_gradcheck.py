@@ -1,16 +1,33 @@
 """The checkers find what is wrong, and name it."""
 
+import math
+import time
+
 import numpy as np
 import pytest
+from derivatives import relative_error
 
-from minivae import VAE, VAEConfig
+from minivae import VAE, VAEConfig, datasets
 from minivae import vae as vae_module
 from minivae.errors import ConfigError
-from minivae.gradcheck import check_model, check_pair
-from minivae.layers import softmax_backward, softmax_forward
+from minivae.gradcheck import (
+    TOLERANCE_FLOAT32,
+    TOLERANCES,
+    central_difference,
+    check_direction,
+    check_entries,
+    check_model,
+    check_pair,
+    complex_step,
+    problem,
+)
+from minivae.layers import relu_backward, relu_forward, softmax_backward, softmax_forward
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((4, 3))
+METHODS = ["complex", "central", "both"]
+SMALL = VAEConfig(data_dim=6, latent_dim=2, encoder_layers=(5,), num_classes=0)
+X = RNG.random((4, 6))
 
 
 def right(d, a):
@@ -32,21 +49,81 @@ def diagonal_only(d, a):
     return [d * p * (1 - p)]
 
 
-def test_a_right_pair_passes():
-    report = check_pair(softmax_forward, right, [A], names=["logits"])
-    assert report.passed and report.max_error < 1e-6
-    assert [row.name for row in report.rows] == ["logits"]
+def relu_of_input(dh, a):
+    return [relu_backward(dh, relu_forward(a))]
 
 
+@pytest.mark.parametrize("f, slope", [(np.exp, 1.0), (np.sin, 1.0), (lambda t: (t - 3) ** 2, -6.0)])
+def test_E20_complex_step_is_the_derivative_to_rounding(f, slope):
+    assert complex_step(f) == pytest.approx(slope, rel=1e-15)
+    assert complex_step(f, 1e-200) == pytest.approx(slope, rel=1e-15)
+
+
+def test_E20_complex_step_has_an_error_of_second_order():
+    errors = [complex_step(np.exp, h) - 1 for h in (1e-1, 1e-2)]
+    assert errors == pytest.approx([-1e-2 / 6, -1e-4 / 6], rel=1e-3)  # −h² f‴ / 6
+
+
+@pytest.mark.parametrize("f, slope", [(np.exp, 1.0), (np.sin, 1.0), (lambda t: (t - 3) ** 2, -6.0)])
+def test_E21_central_difference_is_the_derivative(f, slope):
+    assert central_difference(f) == pytest.approx(slope, rel=1e-8)
+
+
+def test_E21_central_difference_has_an_error_of_second_order():
+    errors = [central_difference(np.exp, h) - 1 for h in (1e-1, 1e-2)]
+    assert errors == pytest.approx([1e-2 / 6, 1e-4 / 6], rel=1e-3)
+
+
+@pytest.mark.parametrize("f", [np.abs, lambda t: np.real(t) ** 2])
+def test_a_function_without_a_complex_step_is_refused(f):
+    with pytest.raises(ConfigError, match="real for a complex"):
+        complex_step(f)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_right_pair_passes(method):
+    report = check_pair(softmax_forward, right, [A], names=["logits"], method=method)
+    assert report.passed and [row.name for row in report.rows] == ["logits"]
+    [row] = report.rows
+    assert row.error < (1e-6 if method == "central" else 1e-15)
+    if method == "both":
+        assert 1e-15 < row.central_error < 1e-6
+        assert row.central == pytest.approx(row.numeric, rel=1e-6)
+    else:
+        assert row.central is row.central_error is None
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("wrong", [one_entry_off, not_a_number, diagonal_only])
-def test_a_wrong_pair_fails(wrong):
-    assert not check_pair(softmax_forward, wrong, [A]).passed
+def test_a_wrong_pair_fails(wrong, method):
+    assert not check_pair(softmax_forward, wrong, [A], method=method).passed
 
 
-def test_the_worst_entry_is_named():
-    row = check_pair(softmax_forward, one_entry_off, [A]).rows[0]
+@pytest.mark.parametrize("method", METHODS)
+def test_the_worst_entry_is_named(method):
+    row = check_pair(softmax_forward, one_entry_off, [A], method=method).rows[0]
     assert row.index == (2, 1)
     assert row.analytic == pytest.approx(1.00001 * row.numeric, rel=1e-7)
+
+
+def test_the_error_is_that_of_the_whole_tensor():
+    theta = np.array([1.0, 2.0, 3.0])
+    gradient = theta + [0, 0.03, 0]
+    report = check_entries(lambda t: np.sum(t * t) / 2, theta, gradient)
+    assert report.max_error == report.rows[0].error == pytest.approx(0.03 / 3, rel=1e-12)
+    gradient = theta + [0, 0, 1]
+    report = check_entries(lambda t: np.sum(t * t) / 2, theta, gradient, {"a": (1,), "b": (2,)})
+    assert {row.name: row.error for row in report.rows} == pytest.approx({"a": 0, "b": 1 / 4})
+    assert report.rows[0].name == "b" and report.rows[0].index == (1,)
+
+
+def test_a_mistake_that_only_both_methods_together_explain():
+    """|a| has no complex step inside a sum that is complex: central differences tell."""
+    report = check_pair(
+        lambda a: a + np.abs(a), lambda d, a: [d * (1 + np.sign(a))], [A], method="both"
+    )
+    [row] = report.rows
+    assert not report.passed and row.error > 0.1 and row.central_error < 1e-6
 
 
 def test_several_outputs_several_inputs_and_one_without_a_gradient():
@@ -60,9 +137,76 @@ def test_several_outputs_several_inputs_and_one_without_a_gradient():
     assert report.passed and {row.name for row in report.rows} == {"a", "b"}
 
 
+def test_whole_numbers_stay_whole_numbers():
+    rows = np.array([2, 0, 0])
+
+    def backward(d, a, rows):
+        da = np.zeros_like(a)
+        np.add.at(da, rows, d)
+        return da, None
+
+    assert check_pair(lambda a, rows: a[rows], backward, [A, rows]).passed
+
+
+def test_upstream_is_random_and_not_ones():
+    """The rows of a softmax add up to 1: of ones its gradient is 0, whatever the Jacobian."""
+    nothing = check_pair(softmax_forward, lambda d, a: [0 * a], [A])
+    assert not nothing.passed
+
+
 def test_the_memory_layout_of_an_input_does_not_matter():
     assert check_pair(softmax_forward, right, [np.asfortranarray(A)]).passed
     assert check_pair(softmax_forward, right, [A.T]).passed
+
+
+def test_a_backward_that_changes_its_operands_raises_where_it_does():
+    def mutates_upstream(d, a):
+        d *= a
+        return [d]
+
+    def mutates_input(d, a):
+        a *= 2
+        return [d * a]
+
+    for wrong in (mutates_upstream, mutates_input):
+        with pytest.raises(ValueError, match="read-only"):
+            check_pair(lambda a: a * a / 2, wrong, [A])
+
+
+@pytest.mark.parametrize("distance", [0.0, 3e-5, -3e-6])
+def test_a_kink_within_the_step_is_reported_and_not_averaged(distance):
+    a = A.copy()
+    a[1, 2] = distance
+    report = check_pair(relu_forward, relu_of_input, [a], method="central")
+    assert report.passed and report.rows[0].kinks == 1
+    assert "kinks within the step, left out: input 0 1" in str(report)
+    report = check_pair(relu_forward, relu_of_input, [a], method="both")
+    assert report.passed and report.rows[0].kinks == 1 and report.max_error < 1e-15
+    assert check_pair(relu_forward, relu_of_input, [a]).rows[0].kinks == 0
+
+
+def test_a_kink_excuses_no_wrong_gradient():
+    a = A.copy()
+    a[1, 2] = 3e-5
+    wrong = check_pair(
+        relu_forward, lambda d, a: [2 * relu_of_input(d, a)[0]], [a], method="central"
+    )
+    assert not wrong.passed and wrong.rows[0].kinks == 0
+
+
+def test_curvature_is_no_kink():
+    """exp(300 a) has slopes on its two sides that differ by 3 percent, and no kink."""
+    report = check_pair(
+        lambda a: np.exp(300 * a), lambda d, a: [300 * d * np.exp(300 * a)], [A / 100],
+        method="central",
+    )  # fmt: skip
+    assert not report.passed and report.rows[0].kinks == 0
+    assert report.max_error == pytest.approx(0.03**2 / 6, rel=0.01)
+    smaller = check_pair(
+        lambda a: np.exp(300 * a), lambda d, a: [300 * d * np.exp(300 * a)], [A / 100],
+        method="central", step=1e-6,
+    )  # fmt: skip
+    assert smaller.passed
 
 
 def test_a_check_of_nothing_is_refused():
@@ -70,9 +214,22 @@ def test_a_check_of_nothing_is_refused():
         check_pair(softmax_forward, lambda d, a: [None], [A])
 
 
-def test_both_zero_is_no_error():
-    report = check_pair(lambda a: 0 * a, lambda d, a: [0 * d], [A])
-    assert report.max_error == 0
+def test_what_does_not_fit_is_refused():
+    for wrong in (lambda d, a: [right(d, a)[0].T], lambda d, a: [np.vstack([d, d])]):
+        with pytest.raises(ConfigError, match="shape"):
+            check_pair(softmax_forward, wrong, [A])
+    with pytest.raises(ConfigError, match="method='forward'"):
+        check_pair(softmax_forward, right, [A], method="forward")
+    with pytest.raises(ConfigError, match="names hold 3 entries"):
+        check_entries(np.sum, np.ones(4), np.ones(4), {"a": (3,)})
+    with pytest.raises(ConfigError, match="dtheta"):
+        check_entries(np.sum, np.ones(4), np.ones((4, 1)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_zero_is_no_error(method):
+    report = check_pair(lambda a: 0 * a, lambda d, a: [0 * d], [A], method=method)
+    assert report.max_error == 0 and report.passed
 
 
 def planted(tensor):
@@ -86,13 +243,17 @@ def planted(tensor):
     return Planted(VAEConfig(data_dim=6, latent_dim=2, num_classes=3))
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("tensor", ["encoder.0.W", "encoder.log_var.b", "decoder.out.W"])
-def test_check_model_finds_the_tensor_that_is_wrong(tensor):
-    report = check_model(planted(tensor), RNG.random((4, 6)), np.array([0, 1, 2, 0]))
+def test_check_model_finds_the_tensor_that_is_wrong(tensor, method):
+    labels = np.array([0, 1, 2, 0])
+    report = check_model(planted(tensor), X, labels, entries=None, method=method)
     assert not report.passed
     assert report.rows[0].name == tensor
-    assert report.rows[0].error == pytest.approx(1e-3, rel=0.01)
-    assert all(row.error < 1e-6 for row in report.rows[1:])
+    assert report.rows[0].error == pytest.approx(1e-3, rel=1e-3)
+    assert all(row.passed for row in report.rows[1:])
+    direction = problem(planted(tensor), X, labels)[:3]
+    assert not check_direction(*direction, method=method).passed
 
 
 def test_entries_are_drawn_by_the_seed_and_the_worst_is_named_by_its_place():
@@ -101,21 +262,67 @@ def test_entries_are_drawn_by_the_seed_and_the_worst_is_named_by_its_place():
             super().backward(acts)
             self.gradients()["encoder.0.W"][3, 1] += 1
 
-    vae = OneEntry(VAEConfig(data_dim=6, latent_dim=2, encoder_layers=(5,), num_classes=0))
-    x = RNG.random((4, 6))
-    rows = {row.name: row for row in check_model(vae, x, entries=None).rows}
+    vae = OneEntry(SMALL)
+    rows = {row.name: row for row in check_model(vae, X, entries=None).rows}
     assert rows["encoder.0.W"].index == (3, 1) and rows["encoder.0.W"].error > 0.1
-    found = [not check_model(vae, x, seed=seed, entries=10).passed for seed in range(30)]
+    found = [not check_model(vae, X, seed=seed, entries=10).passed for seed in range(30)]
     assert 3 < sum(found) < 20  # one entry of 30, a third of the time
     for seed in range(30):
         if found[seed]:
-            assert check_model(vae, x, seed=seed, entries=10).rows[0].index == (3, 1)
+            assert check_model(vae, X, seed=seed, entries=10).rows[0].index == (3, 1)
+        assert not check_direction(*problem(vae, X, seed=seed)[:3], seed=seed).passed
 
 
-def test_a_gradient_of_the_wrong_shape_is_refused():
-    for wrong in (lambda d, a: [right(d, a)[0].T], lambda d, a: [np.vstack([d, d])]):
-        with pytest.raises(ConfigError, match="shape"):
-            check_pair(softmax_forward, wrong, [A])
+def test_check_direction_measures_the_error_relative_to_the_gradient():
+    theta = RNG.standard_normal(1000)
+    v = np.random.default_rng(7).standard_normal(1000)
+    for wrong, analytic in ((0.01 * v, theta + 0.01 * v), (0 * v, theta)):
+        report = check_direction(lambda t: np.sum(t * t) / 2, theta, analytic, seed=7)
+        [row] = report.rows
+        expected = wrong @ v / np.linalg.norm(analytic)
+        assert row.error == pytest.approx(expected, rel=1e-10, abs=1e-14)
+        assert row.analytic * np.linalg.norm(v) == pytest.approx(analytic @ v, rel=1e-12)
+
+
+def test_one_direction_of_a_million_parameters():
+    """784-500-20 with a learned scale; relative to ‖dtheta‖."""
+    images, _, _ = datasets.strokes(20)
+    vae = VAE(
+        VAEConfig(
+            latent_dim=20,
+            encoder_layers=(500,),
+            decoder_layers=(500,),
+            activation="tanh",
+            likelihood="gaussian_learned",
+            num_classes=0,
+        )
+    )
+    assert vae.theta.size == 1_208_608
+    given = problem(vae, images)[:3]
+    seconds = []
+    for seed in range(5):
+        start = time.perf_counter()
+        report = check_direction(*given, seed=seed)
+        seconds.append(time.perf_counter() - start)
+        assert report.passed and report.max_error <= 1e-13, f"\n{report}"
+    print(f"{report}\nseconds: {min(seconds):.3f}")
+    assert min(seconds) < 0.3
+
+
+def test_float32_shows_its_own_rounding():
+    report = check_model(VAE(SMALL), X, method="both", dtype="float32")
+    assert report.passed and 1e-9 < report.max_error < TOLERANCE_FLOAT32
+    forward, backward = softmax_forward, right
+    report = check_pair(forward, backward, [A.astype(np.float32)])
+    assert report.passed and 1e-9 < report.max_error < TOLERANCE_FLOAT32
+    loss, theta, dtheta, names = problem(VAE(SMALL), X, dtype="float32")
+    assert dtheta.dtype == np.float32
+    assert 1e-9 < check_direction(loss, theta, dtheta).max_error < TOLERANCE_FLOAT32
+
+
+def test_the_gradient_of_float32_and_of_float64_are_checked_at_the_same_weights():
+    single, double = (problem(VAE(SMALL), X, dtype=dtype)[2] for dtype in ("float32", "float64"))
+    assert 0 < relative_error(single, double) < 1e-6
 
 
 def test_check_model_draws_noise(monkeypatch):
@@ -127,19 +334,30 @@ def test_check_model_draws_noise(monkeypatch):
         return dmu, 0.9 * dvar
 
     monkeypatch.setattr(vae_module, "reparameterize_backward", wrong)
-    vae = VAE(VAEConfig(data_dim=6, latent_dim=2, num_classes=0))
-    assert not check_model(vae, RNG.random((4, 6))).passed
+    assert not check_model(VAE(SMALL), X).passed
 
 
-def test_a_report_prints_as_a_table_of_100_columns_the_worst_first():
-    report = check_model(planted("encoder.0.W"), RNG.random((4, 6)), np.array([0, 1, 2, 0]))
+@pytest.mark.parametrize("method", METHODS)
+def test_a_report_prints_as_a_table_of_100_columns_the_worst_first(method):
+    report = check_model(planted("encoder.0.W"), X, np.array([0, 1, 2, 0]), method=method)
     lines = str(report).splitlines()
-    assert "encoder.0.W" in lines[1] and "FAILED" in lines[-1]
+    assert "encoder.0.W" in lines[1] and "FAILED: encoder.0.W" in lines[-1]
     assert max(map(len, lines)) <= 100
+    errors = [row.error for row in report.rows]
+    assert errors == sorted(errors, reverse=True)
+    names = {f"a long name, number {i}": (1,) for i in range(60)}
+    wrong = check_entries(np.sum, np.ones(60), -1e-300 * np.ones(60), names, method=method)
+    assert max(map(len, str(wrong).splitlines())) <= 100
 
 
 def test_checking_leaves_the_model_as_it_was():
-    vae = VAE(VAEConfig(data_dim=6, latent_dim=2, num_classes=0))
+    vae = VAE(SMALL)
     theta, dtheta = vae.theta.copy(), vae.dtheta.copy()
-    check_model(vae, RNG.random((4, 6)))
+    check_model(vae, X, method="both")
+    check_direction(*problem(vae, X)[:3])
     assert np.array_equal(vae.theta, theta) and np.array_equal(vae.dtheta, dtheta)
+
+
+def test_the_tolerances_are_those_that_are_promised():
+    assert TOLERANCES == {"complex": 1e-13, "central": 1e-6}
+    assert math.log10(TOLERANCE_FLOAT32) == -5
