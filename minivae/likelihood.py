@@ -1,11 +1,17 @@
-"""What the model says about log p(x)."""
+"""What the model says about log p(x): the bound, and estimates by samples of the code z."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from .distributions import categorical_nll_forward
+from .datasets import as_rows, minibatches
+from .distributions import categorical_nll_forward, gaussian_nll_forward, reparameterize_forward
+from .errors import ConfigError
 from .vae import VAE, Activations
+
+ESTIMATION = 4  # the random stream of the samples; see training.EPOCHS
+FEWEST = 10  # effective samples: with fewer the weights do not even tell their own variance
 
 
 def neg_elbo(vae: VAE, acts: Activations):
@@ -30,3 +36,128 @@ def neg_elbo(vae: VAE, acts: Activations):
         nll_k = vae.nll(acts.x, acts.z, y)
         bound = bound + p_k * (nll_k + log_p_k + math.log(K))
     return bound
+
+
+def log_p_given_z(vae: VAE, x, z):
+    """log p(x|z) = log 1/K Σ_k p(x|z, class k), without classes the decoder's log p(x|z).
+
+    x (n, D), z (n, J) -> (n,), nats.
+    """
+    K = vae.config.num_classes
+    if not K:
+        return -vae.nll(x, z)
+    log_p = [-vae.nll(x, z, np.repeat(y[None], len(z), axis=0)) for y in np.eye(K, dtype=vae.dtype)]
+    return _log_mean_exp(np.stack(log_p, axis=1))
+
+
+def log_weights(vae: VAE, x, eps, proposal="q"):
+    """(E25)  log w_s = log p(x|z_s) + log p(z_s) − log r(z_s),  z_s ~ r;  E[w] = p(x)
+
+    x (n, D), eps (n, S, J) noise of N(0, 1) -> (n, S), nats. The proposal r is "q", q(z|x), or
+    "prior", p(z): then w_s = p(x|z_s).
+    Source: Burda, Grosse, Salakhutdinov 2016, "Importance Weighted Autoencoders", section 3.
+    """
+    n, S, J = eps.shape
+    x = as_rows("x", x, (n, vae.config.data_dim), vae.dtype)
+    eps = as_rows("eps", eps.reshape(n * S, J), (n * S, vae.config.latent_dim), vae.dtype)
+    mu, var = np.zeros_like(eps), np.ones_like(eps)  # the prior
+    log_p_z = log_r = -gaussian_nll_forward(eps, mu, var)
+    z = eps
+    if proposal == "q":
+        mu_q, var_q = (np.repeat(value, S, axis=0) for value in vae.encode(x))
+        z = reparameterize_forward(mu_q, var_q, eps)
+        log_p_z = -gaussian_nll_forward(z, mu, var)
+        log_r = -gaussian_nll_forward(z, mu_q, var_q)
+    log_w = log_p_given_z(vae, np.repeat(x, S, axis=0), z) + log_p_z - log_r
+    return log_w.reshape(n, S)
+
+
+def importance_estimate(log_w):
+    """(E26)  log p̂(x) = log 1/S Σ_s w_s,  its standard error √(1/n_eff − 1/S),
+          n_eff = (Σ_s w_s)² / Σ_s w_s²
+
+    log_w (n, S) -> log_p, standard_error, effective_samples, each (n,). E[log p̂] ≤ log p(x), the
+    ELBO where S = 1. The standard error is that of p̂ relative to p̂: to first order of log p̂.
+    Source: Burda, Grosse, Salakhutdinov 2016, equation 8; n_eff: Kong 1992, "A note on importance
+    sampling using standardized weights".
+    """
+    log_w = np.asarray(log_w, np.float64)
+    S = log_w.shape[1]
+    w = np.exp(log_w - np.max(log_w, axis=1, keepdims=True))
+    effective = np.sum(w, axis=1) ** 2 / np.sum(w * w, axis=1)
+    standard_error = np.sqrt(np.maximum(1 / effective - 1 / S, 0))
+    return _log_mean_exp(log_w), standard_error, effective
+
+
+@dataclass
+class Estimate:
+    """log p(x) of n images, each by S samples of the proposal: arrays (n,), nats.
+
+    standard_error is that of the sampling; NaN where there are fewer than 10 effective samples: the
+    estimate is then a lower bound (in expectation) and nothing more. It knows only the samples that
+    were drawn: a q much narrower than the posterior misses log p(x) by more, and from below.
+    """
+
+    log_p: np.ndarray
+    standard_error: np.ndarray
+    effective_samples: np.ndarray
+    samples: int
+    proposal: str
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.log_p))
+
+    @property
+    def mean_standard_error(self) -> float:
+        """Of the mean, as an estimate of the mean log p(x) of these very images; NaN as above."""
+        return float(np.sqrt(np.sum(self.standard_error**2)) / len(self.log_p))
+
+    def __str__(self):
+        n = len(self.log_p)
+        few = int(np.sum(np.isnan(self.standard_error)))
+        error = f"± {self.mean_standard_error:.2g}"
+        if few:
+            error = f"lower bound only ({few} of them: under {FEWEST} effective samples)"
+        smallest, median = np.min(self.effective_samples), np.median(self.effective_samples)
+        return (
+            f"log p(x) of {n:,} images by {self.samples:,} samples of {self.proposal}: "
+            f"{self.mean:.2f} nats an image, {error}; "
+            f"effective samples: median {median:.0f}, smallest {smallest:.1f}"
+        )
+
+
+def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 << 24) -> Estimate:
+    """log p(x) of each image by samples of q(z|x), or of the prior -> Estimate.
+
+    x (n, D). The working arrays take at most about max_bytes, which changes no number: the noise of
+    an image is drawn from the seed in one order, however it is cut into batches.
+    """
+    if proposal not in ("q", "prior") or samples < 2 or max_bytes < 1:
+        raise ConfigError(
+            f"proposal={proposal!r}, samples={samples}, max_bytes={max_bytes}: "
+            "'q' or 'prior', at least 2, at least 1"
+        )
+    config = vae.config
+    x = as_rows("x", x, (None, config.data_dim), vae.dtype)
+    rng = np.random.default_rng([seed, ESTIMATION])
+    # Some nine arrays as wide as x live at once, and each layer of the decoder.
+    width = 9 * config.data_dim + 9 * config.latent_dim + 2 * sum(config.decoder_layers)
+    rows = max(1, max_bytes // (width * vae.dtype.itemsize))
+    found = []
+    for images in minibatches(x, max(1, rows // samples)):
+        parts = []
+        for part in minibatches(np.arange(samples), rows):
+            shape = (len(images), len(part), config.latent_dim)
+            eps = rng.standard_normal(shape, dtype=np.float32)
+            parts.append(log_weights(vae, images, eps, proposal))
+        found.append(importance_estimate(np.concatenate(parts, axis=1)))
+    log_p, standard_error, effective = (np.concatenate(values) for values in zip(*found))
+    standard_error[effective < FEWEST] = np.nan
+    return Estimate(log_p, standard_error, effective, samples, proposal)
+
+
+def _log_mean_exp(a):
+    """log of the mean of exp(a) over the columns, without overflow."""
+    largest = np.max(a, axis=1, keepdims=True)
+    return largest[:, 0] + np.log(np.mean(np.exp(a - largest), axis=1))

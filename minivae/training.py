@@ -65,14 +65,14 @@ def fit(
                 _, acts = vae.forward(images[rows], eps, None if y is None else y[rows])
                 vae.backward(acts)
                 adam.step(vae.theta, vae.dtheta)
-                sums = sums + _terms(acts)
+                sums = sums + np.sum(np.stack(_terms(acts)), axis=1, dtype=np.float64)
                 bar.update(len(rows))
         row = {"epoch": epoch, "step": adam.t, "seconds": time.perf_counter() - start}
         means = {"train": _means(sums, N)}
         if test is not None:
             means["test"] = evaluate(vae, test[0], test[1], seed)
-        for split, terms in means.items():
-            row |= {f"{split}_{name}": value for name, value in terms.items()}
+        for split, values in means.items():
+            row |= {f"{split}_{name}": value for name, value in values.items()}
         history.append(row)
         if on_epoch:
             on_epoch(row)
@@ -80,22 +80,31 @@ def fit(
 
 
 def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
-    """The means over a data set, one sample of z an image, the noise drawn from the seed.
+    """The means over a data set of what `terms` gives; None for what the model does not have."""
+    values = terms(vae, images, labels, seed, batch_size)
+    return {
+        name: float(np.mean(values[name])) if name in values else None
+        for name in (*TERMS, "loss_auto_encode", "neg_elbo")
+    }
 
-    images (N, D), labels (N,) or None -> nll, kl, ce, loss_auto_encode, neg_elbo (nats an image),
-    sse, accuracy; ce and accuracy are None without classes.
+
+def terms(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
+    """What each example costs, one sample of z an image, the noise drawn from the seed.
+
+    images (N, D), labels (N,) or None -> {name: (N,) float64}: nll, kl, loss_auto_encode, neg_elbo
+    (nats), sse, and of a model with classes ce (nats) and accuracy (1 or 0).
     """
     images, y = _checked(vae, images, labels)
-    N = len(images)
     noise = np.random.default_rng([seed, EVALUATION]).standard_normal(
-        (N, vae.config.latent_dim), dtype=np.float32
+        (len(images), vae.config.latent_dim), dtype=np.float32
     )
-    sums = bound = 0.0
-    for rows in minibatches(np.arange(N), batch_size):
+    parts = []
+    for rows in minibatches(np.arange(len(images)), batch_size):
         _, acts = vae.forward(images[rows], noise[rows], None if y is None else y[rows])
-        sums = sums + _terms(acts)
-        bound += float(np.sum(neg_elbo(vae, acts)))
-    return _means(sums, N) | {"neg_elbo": bound / N}
+        parts.append(np.stack([*_terms(acts), neg_elbo(vae, acts)]).astype(np.float64))
+    *values, bound = np.concatenate(parts, axis=1)
+    named = dict(zip(TERMS, values))
+    return named | {"loss_auto_encode": named["nll"] + named["kl"], "neg_elbo": bound}
 
 
 def _checked(vae, images, labels):
@@ -118,11 +127,11 @@ def _checked(vae, images, labels):
 
 
 def _terms(acts):
-    """The sums over a batch, in the order of TERMS; the last two only where there are labels."""
-    terms = [acts.nll, acts.sse, acts.kl]
+    """The terms of a batch, each (B,), in the order of TERMS; the last two only with labels."""
+    values = [acts.nll, acts.sse, acts.kl]
     if acts.ce is not None:
-        terms += [acts.ce, np.argmax(acts.probs, axis=1) == np.argmax(acts.y, axis=1)]
-    return np.sum(np.stack(terms), axis=1, dtype=np.float64)
+        values += [acts.ce, np.argmax(acts.probs, axis=1) == np.argmax(acts.y, axis=1)]
+    return values
 
 
 def _means(sums, N):

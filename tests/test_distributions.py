@@ -28,6 +28,12 @@ def test_E8_reparameterize_gradient(rng, shape):
     holds("reparameterize", rng, shape)
 
 
+def test_E8_reparameterize_value(rng):
+    mu, var, eps = PAIRS["reparameterize"].inputs(rng, 5, 4)
+    z = scipy.stats.norm(mu, np.sqrt(var)).ppf(scipy.stats.norm.cdf(eps))
+    np.testing.assert_allclose(dist.reparameterize_forward(mu, var, eps), z, rtol=1e-12)
+
+
 def test_E8_reparameterize_gives_samples_of_the_normal_distribution(rng):
     n, mu, var = 200_000, np.array([[1.5, -2]]), np.array([[0.09, 4]])
     z = dist.reparameterize_forward(mu, var, rng.standard_normal((n, 2)))

@@ -1,65 +1,146 @@
-"""The bound that pays for the class, against quadrature."""
+"""The bound that pays for the class, and the estimates of log p(x), against exact answers."""
+
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from quadrature import model, neg_log_p
 
 from minivae import VAE, VAEConfig
-from minivae.likelihood import neg_elbo
+from minivae.errors import ConfigError, DataError
+from minivae.likelihood import (
+    Estimate,
+    estimate_log_p,
+    importance_estimate,
+    log_p_given_z,
+    log_weights,
+    neg_elbo,
+)
+from minivae.linear_gaussian import LinearGaussian, ppca
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(100)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+def test_the_classes_are_mixed_evenly(rng):
+    vae = model(3)
+    x, z = rng.random((5, 3)), rng.standard_normal((5, 1))
+    p = [np.exp(-vae.nll(x, z, np.tile(y, (5, 1)))) for y in np.eye(3)]
+    np.testing.assert_allclose(log_p_given_z(vae, x, z), np.log(np.mean(p, axis=0)), rtol=1e-12)
 
 
-def model(num_classes, likelihood="gaussian"):
-    config = VAEConfig(
-        data_dim=3,
-        latent_dim=1,
-        encoder_layers=(4,),
-        decoder_layers=(4,),
-        activation="tanh",
-        likelihood=likelihood,
-        num_classes=num_classes,
-        classifier_layers=(4,),
-        beta=0.5,  # weighs the loss; the bound knows nothing of it
-    )
-    vae = VAE(config, dtype="float64")
-    vae.theta += np.random.default_rng(1).standard_normal(vae.theta.shape)
-    return vae
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_E25_log_weights_are_ratios_of_densities(rng, num_classes):
+    vae = model(num_classes)
+    x, eps = rng.random((2, 3)), rng.standard_normal((2, 7, 1))
+    mu, var = vae.encode(x)
+    z = mu[:, None] + np.sqrt(var)[:, None] * eps
+    log_p_z = scipy.stats.norm.logpdf(z)[..., 0]
+    log_q = scipy.stats.norm.logpdf(z, mu[:, None], np.sqrt(var)[:, None])[..., 0]
+    given = np.stack([log_p_given_z(vae, np.tile(x[i], (7, 1)), z[i]) for i in range(2)])
+    np.testing.assert_allclose(log_weights(vae, x, eps), given + log_p_z - log_q, rtol=1e-12)
+    prior = np.stack([log_p_given_z(vae, np.tile(x[i], (7, 1)), eps[i]) for i in range(2)])
+    np.testing.assert_allclose(log_weights(vae, x, eps, "prior"), prior, rtol=1e-12)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_learned", "bernoulli"])
 @pytest.mark.parametrize("num_classes", [0, 3])
-def test_E19_neg_elbo_is_minus_log_p_plus_the_kl_to_the_posterior(num_classes, likelihood):
-    """E_q[−ELBO] = −log p(x) + KL[q(z, k|x) ‖ p(z, k|x)], each by quadrature over z and k."""
+@pytest.mark.parametrize("proposal", ["q", "prior"])
+def test_E25_E26_estimates_are_right_by_quadrature(likelihood, num_classes, proposal):
     vae = model(num_classes, likelihood)
+    # A q as wide as the posterior: the weights of a narrow one have no variance to speak of.
+    vae.parameters()["encoder.log_var.b"][...] += 2.5
+    x = np.random.default_rng(2).random((4, 3))
+    found = estimate_log_p(vae, x, 20_000, proposal)
+    exact = np.array([-neg_log_p(vae, row[None]) for row in x])
+    assert (found.effective_samples > 100).all() and (found.standard_error < 0.1).all()
+    assert (abs(found.log_p - exact) < 5 * found.standard_error).all()
+
+
+def test_E26_importance_estimate_by_hand():
+    w = np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [1.0, 0.0, 0.0]])
+    with np.errstate(divide="ignore"):
+        log_p, standard_error, effective = importance_estimate(np.log(w) - 1000)
+    np.testing.assert_allclose(log_p, np.log([2, 5, 1 / 3]) - 1000, rtol=1e-13)
+    np.testing.assert_allclose(effective, [36 / 14, 3, 1])
+    relative = w.std(axis=1) / w.mean(axis=1) / np.sqrt(3)  # of the mean of three
+    np.testing.assert_allclose(standard_error, relative, atol=1e-8)
+
+
+def test_E26_the_standard_error_is_that_of_the_estimate(rng):
+    """Of 500 estimates, each by 200 log-normal weights: their own spread."""
+    log_p, standard_error, _ = importance_estimate(0.5 * rng.standard_normal((500, 200)))
+    assert np.std(log_p) == pytest.approx(np.median(standard_error), rel=0.15)
+    assert abs(np.mean(log_p) - 0.125) < 5 * np.std(log_p) / np.sqrt(500) + 0.001
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_estimate_is_exact_on_the_linear_model(rng, dtype):
+    W, b, _ = ppca(rng.standard_normal((200, 4)) @ rng.standard_normal((4, 8)), 2)
+    linear = LinearGaussian(W, b, 0.4)
+    vae = linear.to_vae()
+    vae.parameters()["encoder.mu.b"][...] += 0.3  # q is no longer the posterior
+    vae.parameters()["encoder.log_var.b"][...] += 0.5
+    vae = vae.astype(dtype)
+    x = rng.standard_normal((20, 8)).astype(dtype)
+    exact = linear.log_p(x)
+    for proposal in ("q", "prior"):
+        found = estimate_log_p(vae, x, 20_000, proposal)
+        assert (found.effective_samples > 10).all()
+        assert (abs(found.log_p - exact) < 5 * found.standard_error).all()
+        assert abs(found.mean - exact.mean()) < 3 * found.mean_standard_error
+
+
+def test_the_batches_change_no_number_and_keep_to_the_memory():
+    config = VAEConfig(
+        latent_dim=3, likelihood="gaussian_learned", decoder_layers=(400, 900), num_classes=3
+    )
+    vae = VAE(config)
+    x = np.random.default_rng(0).random((4, 784), dtype=np.float32)
+    whole = estimate_log_p(vae, x, 300, max_bytes=1 << 28)
+    for max_bytes in (1 << 21, 1 << 23, 1 << 24):
+        tracemalloc.start()
+        cut = estimate_log_p(vae, x, 300, max_bytes=max_bytes)
+        assert tracemalloc.get_traced_memory()[1] < max_bytes
+        tracemalloc.stop()
+        np.testing.assert_allclose(cut.log_p, whole.log_p, rtol=1e-5)
+
+
+def test_few_effective_samples_give_a_lower_bound_only():
+    log_p, spread, effective = np.array([-3.0, -5.0]), np.array([0.3, 0.4]), np.array([50.0, 20.0])
+    good = Estimate(log_p, spread, effective, 100, "q")
+    assert good.mean == -4 and good.mean_standard_error == pytest.approx(0.25)
+    assert "-4.00 nats an image, ± 0.25" in str(good) and "smallest 20.0" in str(good)
+    bad = Estimate(log_p, np.array([0.3, np.nan]), np.array([50.0, 9.0]), 100, "q")
+    assert np.isnan(bad.mean_standard_error)
+    assert "lower bound only (1 of them" in str(bad) and "±" not in str(bad)
+
+
+def test_a_proposal_that_misses_is_called_a_lower_bound(rng):
+    vae = model(0)
+    vae.parameters()["encoder.mu.b"][...] += 8
+    found = estimate_log_p(vae, rng.random((3, 3)), 1000)
+    assert (found.effective_samples < 10).all() and np.isnan(found.standard_error).all()
+    assert "lower bound only" in str(found)
+
+
+def test_a_q_that_is_too_narrow_gives_less_than_log_p():
+    """Ten effective samples are no proof: the tail that is never drawn is missing, and unseen."""
+    vae = model(0)
     x = np.random.default_rng(2).random((1, 3))
-    classes = np.eye(num_classes) if num_classes else [None]
-    rows = np.repeat(x, len(NODES), axis=0)
+    found = estimate_log_p(vae, x, 20_000)
+    assert found.effective_samples[0] > 100
+    assert found.log_p[0] < -neg_log_p(vae, x) - 5 * found.standard_error[0]
+    assert vae.encode(x)[1] < 0.1
 
-    def log_p_x_given(z, y):
-        return -vae.nll(rows, z[:, None], None if y is None else np.tile(y, (len(z), 1)))
 
-    _, acts = vae.forward(rows, NODES[:, None])
-    expected = np.sum(WEIGHTS * neg_elbo(vae, acts))
-
-    mu, var = (value[0, 0] for value in vae.encode(x))
-    z = mu + np.sqrt(var) * NODES
-    prior, q = scipy.stats.norm.logpdf(z), scipy.stats.norm.logpdf(z, mu, np.sqrt(var))
-    log_q_k = np.log(vae.classify(x)[0]) if num_classes else [0.0]
-    # log p(x) on a grid of its own, for the posterior may lie far from q.
-    grid = np.linspace(-12, 12, 4001)
-    rows = np.repeat(x, len(grid), axis=0)
-    log_joint = [scipy.stats.norm.logpdf(grid) + log_p_x_given(grid, y) for y in classes]
-    log_p = scipy.special.logsumexp(log_joint) + np.log((grid[1] - grid[0]) / len(classes))
-    rows = np.repeat(x, len(NODES), axis=0)
-    kl = 0
-    for log_q, y in zip(log_q_k, classes):
-        log_posterior = prior + log_p_x_given(z, y) - np.log(len(classes)) - log_p
-        kl += np.exp(log_q) * np.sum(WEIGHTS * (q + log_q - log_posterior))
-    assert kl > 0
-    np.testing.assert_allclose(expected, -log_p + kl, rtol=1e-10)
+def test_what_cannot_be_estimated_is_refused(rng):
+    vae = model(0)
+    x = rng.random((3, 3))
+    for options in ({"samples": 1}, {"proposal": "posterior"}, {"max_bytes": 0}):
+        with pytest.raises(ConfigError, match="proposal="):
+            estimate_log_p(vae, x, **options)
+    with pytest.raises(DataError, match="x is"):
+        estimate_log_p(vae, x[:, 1:])
 
 
 def test_the_autoencoder_s_loss_is_below_the_bound_that_pays():

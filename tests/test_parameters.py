@@ -25,6 +25,8 @@ def test_E15_glorot_uniform():
             assert (view == 0).all()
             continue
         r = np.sqrt(6 / (view.shape[0] + view.shape[1]))
+        # Of n uniform draws the largest is within r (1 − 20/n), but for exp(−20) of cases.
+        assert r * (1 - 20 / view.size) < abs(view).max() <= r * (1 + 1e-6)
         uniform = scipy.stats.uniform(-r, 2 * r)
         assert scipy.stats.kstest(view.ravel(), uniform.cdf).pvalue > 1e-6
         # The variance that the paper asks for, 2 / (n_in + n_out); 5 standard errors.

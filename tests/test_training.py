@@ -11,7 +11,7 @@ import pytest
 
 from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, plots, training
 from minivae.cli import COLUMNS, STYLES, header, line, main
-from minivae.likelihood import neg_elbo
+from minivae.likelihood import ESTIMATION, neg_elbo
 from minivae.training import EPOCHS, EVALUATION, evaluate
 
 CONFIG = VAEConfig(encoder_layers=(8,), decoder_layers=(8,), latent_dim=2, classifier_layers=(8,))
@@ -104,13 +104,21 @@ def test_a_float64_model_trains_on_float32_images(data):
 
 
 def test_training_and_evaluation_draw_from_streams_of_their_own():
-    assert len({EPOCHS, EVALUATION, STYLES}) == 3
+    assert len({EPOCHS, EVALUATION, STYLES, ESTIMATION}) == 4
 
 
-def test_sums_over_an_epoch_are_kept_in_float64(data):
+def test_means_are_taken_in_float64(data):
     images, labels = data[0]
-    _, acts = VAE(CONFIG).forward(images, np.zeros((70, 2)), labels)
-    assert acts.nll.dtype == np.float32 and training._terms(acts).dtype == np.float64
+    vae = VAE(CONFIG)
+    assert {values.dtype for values in training.terms(vae, images, labels).values()} == {
+        np.dtype("float64")
+    }
+    [row] = fit(vae, (images, labels), epochs=1, batch_size=70, lr=1e-12)
+    rng = np.random.default_rng([0, EPOCHS])
+    order, noise = rng.permutation(70), rng.standard_normal((70, 2), dtype=np.float32)
+    _, acts = VAE(CONFIG).forward(images[order], noise, labels[order])
+    assert acts.nll.dtype == np.float32
+    assert row["train_nll"] == pytest.approx(np.mean(acts.nll, dtype=np.float64), rel=1e-12)
 
 
 def test_an_epoch_s_line_stands_under_its_header():

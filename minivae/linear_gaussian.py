@@ -1,0 +1,134 @@
+"""The model whose every answer is known: a linear decoder under Gaussian noise.
+
+    z ~ N(0, I),  x = z W + b + noise,  noise ~ N(0, σ² I);  W (J, D), b (D,), var = σ²
+
+Everything about it is a Gaussian: log p(x), the posterior, and where maximum likelihood puts W
+(probabilistic principal component analysis, pPCA). A linear VAE can do no better, and its bounds
+and estimates are held against these numbers. Computed in float64.
+"""
+
+import math
+
+import numpy as np
+
+from .config import VAEConfig
+from .datasets import as_rows, minibatches
+from .distributions import LOG_2PI
+from .errors import ConfigError
+from .vae import VAE
+
+
+class LinearGaussian:
+    """p(z) = N(0, I),  p(x|z) = N(z W + b, var I)."""
+
+    def __init__(self, W, b, var):
+        self.W = np.asarray(W, np.float64)
+        self.b = np.asarray(b, np.float64)
+        self.var = float(var)
+        # Of z given x, but for the factor 1 / var: a J × J matrix instead of a D × D one.
+        self.precision = self.W @ self.W.T + self.var * np.eye(len(self.W))
+
+    def log_p(self, x):
+        """(E22)  log p(x) = log N(x; b, C),  C = WᵀW + σ² I
+
+        x (n, D) -> (n,), nats. With M = WWᵀ + σ² I (J × J), by Woodbury's identity and Sylvester's,
+            C⁻¹ = (I − Wᵀ M⁻¹ W) / σ²,  log det C = log det M + (D − J) log σ².
+        Source: Tipping, Bishop 1999, "Probabilistic Principal Component Analysis", equation 4.
+        """
+        J, D = self.W.shape
+        error = as_rows("x", x, (None, D), np.float64) - self.b
+        projected = error @ self.W.T
+        explained = np.sum(projected * np.linalg.solve(self.precision, projected.T).T, axis=1)
+        distance = (np.sum(error * error, axis=1) - explained) / self.var
+        log_det = np.linalg.slogdet(self.precision)[1] + (D - J) * math.log(self.var)
+        return -0.5 * (distance + log_det + D * LOG_2PI)
+
+    def posterior(self, x):
+        """(E23)  p(z|x) = N(z; (x − b) Wᵀ M⁻¹, σ² M⁻¹),  M = WWᵀ + σ² I
+
+        x (n, D) -> mean (n, J), covariance (J, J), the same for every x.
+        Source: Tipping, Bishop 1999, equation 6.
+        """
+        error = as_rows("x", x, (None, self.W.shape[1]), np.float64) - self.b
+        mean = np.linalg.solve(self.precision, self.W @ error.T).T
+        return mean, self.var * np.linalg.inv(self.precision)
+
+    def to_vae(self) -> VAE:
+        """The same p(x, z) as a linear VAE in float64, q(z|x) the exact posterior: −ELBO = −log p.
+
+        The rows of W must be orthogonal, as pPCA's are: q has no covariances.
+        """
+        J, D = self.W.shape
+        var = self.var / np.diag(self.precision)
+        if not np.allclose(self.precision, np.diag(np.diag(self.precision)), rtol=0, atol=1e-9):
+            raise ConfigError("the rows of W are not orthogonal: no diagonal q is the posterior")
+        config = VAEConfig(
+            data_dim=D,
+            latent_dim=J,
+            encoder_layers=(),
+            decoder_layers=(),
+            decoder_std=math.sqrt(self.var),
+            decoder_output="identity",
+            num_classes=0,
+            var_floor=0.0,
+        )
+        vae = VAE(config, dtype="float64")
+        vae.theta[:] = 0
+        params = vae.parameters()
+        params["decoder.out.W"][...] = self.W
+        params["decoder.out.b"][...] = self.b
+        params["encoder.mu.W"][...] = self.W.T / np.diag(self.precision)
+        params["encoder.mu.b"][...] = -self.b @ params["encoder.mu.W"]
+        params["encoder.log_var.b"][...] = np.log(var)
+        return vae
+
+
+def from_vae(vae: VAE) -> LinearGaussian:
+    """p(x, z) of a linear VAE: its decoder without hidden layers, identity output, no classes."""
+    config = vae.config
+    found = (config.likelihood, config.decoder_output, config.decoder_layers, config.num_classes)
+    if found != ("gaussian", "identity", (), 0):
+        raise ConfigError(
+            "not a linear Gaussian model: that is likelihood='gaussian', "
+            "decoder_output='identity', decoder_layers=(), num_classes=0"
+        )
+    params = vae.parameters()
+    return LinearGaussian(params["decoder.out.W"], params["decoder.out.b"], config.decoder_std**2)
+
+
+def eigenvalues_of(x):
+    """The eigenvalues, from the largest, and the eigenvectors, as columns, of x's covariance.
+
+    x (N, D) -> (D,), (D, D), and the mean (D,). The covariance is that of maximum likelihood, 1/N.
+    """
+    mean = np.mean(x, axis=0, dtype=np.float64)
+    covariance = np.zeros((len(mean), len(mean)))
+    for rows in minibatches(x, 10_000):  # a float64 copy of all of x would be large
+        error = rows - mean
+        covariance += error.T @ error
+    values, vectors = np.linalg.eigh(covariance / len(x))
+    return np.maximum(values[::-1], 0), vectors[:, ::-1], mean
+
+
+def ppca(x, latent_dim, var=None):
+    """(E24)  W = (Λ − σ² I)^½ Uᵀ,  b = the mean of x;  σ² = the mean of the other eigenvalues
+
+    x (N, D) -> W (J, D), b (D,), var, J = latent_dim: the maximum of its likelihood. Λ and U are
+    the J largest eigenvalues and their eigenvectors of x's covariance. Where var = σ² is given, a
+    dimension whose eigenvalue is below it has the row 0: no code pays there.
+    Source: Tipping, Bishop 1999, equations 7 and 8.
+    """
+    values, vectors, mean = eigenvalues_of(x)
+    if var is None:
+        var = np.mean(values[latent_dim:])
+    W = np.sqrt(np.maximum(values[:latent_dim] - var, 0))[:, None] * vectors[:, :latent_dim].T
+    return W, mean, float(var)
+
+
+def surviving_dimensions(eigenvalues, var):
+    """How many dimensions a linear VAE can use under the noise σ² = var: eigenvalues above it.
+
+    Source: Lucas, Tucker, Grosse, Norouzi 2019, "Don't Blame the ELBO! A Linear VAE Perspective on
+    Posterior Collapse".
+    """
+    return int(np.sum(np.asarray(eigenvalues) > var))
