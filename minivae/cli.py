@@ -1,4 +1,4 @@
-"""The command line: `minivae train`."""
+"""The command line: `minivae train`, `minivae gradcheck`, `minivae evaluate`."""
 
 import argparse
 import contextlib
@@ -12,15 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, checkpoint, datasets, plots, training
+from . import __version__, checkpoint, datasets, gradcheck, plots, training
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, FileError, MinivaeError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
+from .likelihood import estimate_log_p
+from .pairs import PAIRS
 from .references import ARTICLE, Protocol, card
 from .vae import VAE
 
 PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
+DATA_DIR = "folder of MNIST's four files [$MINIVAE_DATA, else a cache and a download]"
 STYLES = 3  # the random stream of the pictures; see training.EPOCHS
 TERMS = {"nll": ".2f", "sse": ".2f", "kl": ".2f", "ce": ".3f", "accuracy": ".4f",
          "loss_auto_encode": ".2f"}
@@ -46,6 +49,7 @@ def parser():
     top = argparse.ArgumentParser(prog="minivae", description="A variational autoencoder by hand.")
     top.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = top.add_subparsers(required=True, metavar="command")
+
     train = commands.add_parser(
         "train",
         help="train a model and leave a run folder",
@@ -59,6 +63,57 @@ def parser():
         help="passes over the training images [%(default)s]")
     add("--batch-size", type=count, default=ARTICLE.batch_size, help="images a step [%(default)s]")
     add("--lr", type=rate, default=ARTICLE.lr, help="learning rate of Adam [%(default)s]")
+    add_model_options(train)
+    add("--likelihood", choices=LIKELIHOODS, default=VAEConfig.likelihood,
+        help="p(x|z) [%(default)s]")
+    add("--holdout", type=int, metavar="N",
+        help="first training images kept for validation [mnist 5000, strokes 0]")
+    add("--seed", type=seed, default=0,
+        help="of the weights, the batches and the noise [%(default)s]")
+    add("--dtype", choices=("float32", "float64"), default="float32",
+        help="of the arithmetic [%(default)s]")
+    add("--data-dir", metavar="DIR", help=DATA_DIR)
+    add("--out", metavar="DIR", help="the run folder, a new one [runs/DATA, runs/DATA-2, …]")
+
+    check = commands.add_parser(
+        "gradcheck",
+        help="hold every gradient against the complex step and central differences",
+        description="Check the gradient of every pair of functions, and of every tensor of a model "
+        "with weights from the seed, on images of strokes; exit status 1 if any fails.",
+    )
+    check.set_defaults(command=gradcheck_command)
+    add = check.add_argument
+    add_model_options(check)
+    add("--likelihood", choices=LIKELIHOODS, help="p(x|z) [each in its turn]")
+    add("--batch-size", type=count, default=4, help="images [%(default)s]")
+    add("--entries", type=count, default=50, help="of each tensor, at random [%(default)s]")
+    add("--seed", type=seed, default=0,
+        help="of the weights, the images, the noise and the entries [%(default)s]")
+    add("--dtype", choices=("float64", "float32"), default="float64",
+        help="of the gradient; the numbers beside it are always in double precision [%(default)s]")
+    add("--json", metavar="FILE", help="write the rows of the tables")
+    add("--figure", metavar="FILE", help="draw the error against the step size")
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="the test numbers of a saved run",
+        description="The means over the test set, and their standard errors.",
+    )
+    evaluate.set_defaults(command=evaluate_command)
+    add = evaluate.add_argument
+    add("run", metavar="RUN", help="a run folder of minivae train")
+    add("--samples", type=count, metavar="S",
+        help="estimate log p(x) by S samples an image, of q and of the prior [not done]")
+    add("--images", type=count, default=100, metavar="N",
+        help="the first N test images take part in the estimate [%(default)s]")
+    add("--seed", type=seed, default=0, help="of the noise [%(default)s]")
+    add("--data-dir", metavar="DIR", help=DATA_DIR)
+    return top
+
+
+def add_model_options(command):
+    """All but the likelihood."""
+    add = command.add_argument
     add("--latent", type=count, default=VAEConfig.latent_dim,
         help="latent dimensions [%(default)s]")
     add("--hidden", type=widths, default=VAEConfig.encoder_layers, metavar="N,N,…",
@@ -66,8 +121,6 @@ def parser():
         "none: a linear model [128]")
     add("--activation", choices=ACTIVATION_PAIRS, default=VAEConfig.activation,
         help="of the hidden layers [%(default)s]")
-    add("--likelihood", choices=LIKELIHOODS, default=VAEConfig.likelihood,
-        help="p(x|z) [%(default)s]")
     add("--decoder-std", type=float, default=VAEConfig.decoder_std,
         help="σ of the gaussian p(x|z), in grey levels of [0, 1] [%(default)s]")
     add("--decoder-output", choices=OUTPUT_PAIRS, default=VAEConfig.decoder_output,
@@ -76,16 +129,6 @@ def parser():
     add("--no-classifier", action="store_true", help="a plain VAE, which sees no labels")
     add("--cut-label-gradient", action="store_true",
         help="keep the reconstruction's gradient out of the classifier")
-    add("--holdout", type=int, metavar="N",
-        help="first training images kept for validation [mnist 5000, strokes 0]")
-    add("--seed", type=seed, default=0,
-        help="of the weights, the batches and the noise [%(default)s]")
-    add("--dtype", choices=("float32", "float64"), default="float32",
-        help="of the arithmetic [%(default)s]")
-    add("--data-dir", metavar="DIR",
-        help="folder of MNIST's four files [$MINIVAE_DATA, else a cache and a download]")
-    add("--out", metavar="DIR", help="the run folder, a new one [runs/DATA, runs/DATA-2, …]")
-    return top
 
 
 def count(text):
@@ -111,21 +154,25 @@ def widths(text):
     return () if text == "none" else tuple(count(width) for width in text.split(","))
 
 
-def protocol_of(options):
-    """What the options ask for, but for the seed and where things lie."""
-    config = VAEConfig(
+def config_of(options, likelihood):
+    return VAEConfig(
         latent_dim=options.latent,
         encoder_layers=options.hidden,
         decoder_layers=options.hidden[::-1],
         classifier_layers=options.hidden,
         activation=options.activation,
-        likelihood=options.likelihood,
+        likelihood=likelihood,
         decoder_std=options.decoder_std,
         decoder_output=options.decoder_output,
         num_classes=0 if options.no_classifier else 10,
         label_gradient=not options.cut_label_gradient,
         beta=options.beta,
     )
+
+
+def protocol_of(options):
+    """What the options ask for, but for the seed and where things lie."""
+    config = config_of(options, options.likelihood)
     holdout = options.holdout
     if holdout is None:
         holdout = ARTICLE.holdout if options.data == "mnist" else 0
@@ -190,6 +237,76 @@ def train_command(options):
     for path in plots.save_figures(run / "figures", history, np.stack(grid)):
         print(path)
     print(f"run folder: {run}")
+
+
+def gradcheck_command(options):
+    likelihoods = [options.likelihood] if options.likelihood else list(LIKELIHOODS)
+    configs = {likelihood: config_of(options, likelihood) for likelihood in likelihoods}
+    images, labels, _ = datasets.strokes(options.batch_size, options.seed)
+    tables = {"pairs": check_pairs(options.seed, options.dtype)}
+    for likelihood, config in configs.items():
+        vae = VAE(config, seed=options.seed)
+        given = gradcheck.problem(vae, images, labels, options.seed, options.dtype)
+        how = {"method": "both", "seed": options.seed}
+        every = gradcheck.check_entries(*given, entries=options.entries, **how)
+        whole = gradcheck.check_direction(*given[:3], **how)
+        title = f"{likelihood}: {vae.theta.size:,} parameters, {options.batch_size} images"
+        tables[title] = gradcheck.Report([*every.rows, *whole.rows], "both")
+    for title, report in tables.items():
+        print(f"{title}\n{report}\n")
+    passed = all(report.passed for report in tables.values())
+    allowed = dict(gradcheck.TOLERANCES)
+    if options.dtype == "float32":
+        allowed = dict.fromkeys(allowed, gradcheck.TOLERANCE_FLOAT32)
+    print(
+        f"{'all passed' if passed else 'FAILED'}: gradients in {options.dtype}; allowed "
+        f"{allowed['complex']:.0e} by the complex step, {allowed['central']:.0e} by central "
+        "differences"
+    )
+    if options.json:
+        rows = {title: [dataclasses.asdict(row) for row in r.rows] for title, r in tables.items()}
+        checkpoint.write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
+        print(options.json)
+    if options.figure:
+        print(plots.save_step_sizes(options.figure, *given[:3]))
+    if not passed:
+        sys.exit(1)
+
+
+def check_pairs(seed, dtype):
+    """Every pair at random inputs, 5 examples of 7 numbers -> Report, a row an input."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, example in PAIRS.items():
+        inputs = [x.astype(dtype) for x in example.inputs(rng, 5, 7)]
+        names = [f"{name} d{x}" for x in example.draws]
+        report = gradcheck.check_pair(
+            example.forward, example.backward, inputs, names, method="both", seed=seed
+        )
+        rows += report.rows
+    return gradcheck.Report(rows, "both")
+
+
+def evaluate_command(options):
+    vae = checkpoint.load(options.run)
+    summary = Path(options.run) / "summary.json"
+    try:
+        data = json.loads(summary.read_text())["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{summary} does not tell the run's data: {error!r}") from error
+    images, labels = datasets.load(data, "test", options.data_dir)
+    print(f"test set of {data}, {len(images):,} images; nats an image; ± one standard error")
+    for name, values in training.terms(vae, images, labels, options.seed).items():
+        error = np.std(values, ddof=1) / math.sqrt(len(values))
+        digits = 4 if name in ("ce", "accuracy") else 2
+        print(f"{name:18} {np.mean(values):10.{digits}f} ± {error:.{digits}f}")
+    if options.samples:
+        for proposal in ("q", "prior"):
+            print(
+                estimate_log_p(
+                    vae, images[: options.images], options.samples, proposal, options.seed
+                )
+            )
 
 
 def new_folder(out, data):

@@ -1,6 +1,11 @@
 """Pictures of a run. A function that takes an `ax` of matplotlib draws into it and returns it."""
 
+import math
+from pathlib import Path
+
 import numpy as np
+
+from .gradcheck import central_difference, complex_step
 
 TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-entropy"}
 
@@ -51,3 +56,42 @@ def save_figures(folder, history, grid):
     ax.set_xlabel("digit asked for" if conditional else "sample")
     figure.savefig(paths[1], dpi=120)
     return paths
+
+
+def step_sizes(loss, theta, dtheta, ax, seed=0):
+    """The error of the derivative along one random direction, by step size; arguments of gradcheck.
+
+    Central differences are a V: to the right the curvature that a long step sees, to the left the
+    digits that the subtraction loses. The complex step has the first and not the second.
+    """
+    v = np.random.default_rng(seed).standard_normal(theta.shape)
+    v /= math.sqrt(v @ v)
+    theta, dtheta = theta.astype(np.float64), dtheta.astype(np.float64)
+    size = math.sqrt(dtheta @ dtheta / len(theta))  # of the derivative along v
+
+    def errors(derivative, steps):
+        slopes = [derivative(lambda t: loss(theta + t * v), step) for step in steps]
+        return np.abs(np.array(slopes) - dtheta @ v) / size
+
+    steps = np.logspace(-20, 1, 43)
+    central = steps[steps >= 1e-14]
+    ax.loglog(central, errors(central_difference, central), "s-", label="central differences")
+    ax.loglog(steps, np.maximum(errors(complex_step, steps), 1e-17), "o--", label="complex step")
+    ax.text(1e-8, 1e-2, "rounding: the difference\nloses its digits", ha="left")
+    ax.text(2e-3, 3e-14, "curvature:\nerror ∝ h²", ha="left")
+    ax.set_ylim(1e-17, 1e3)
+    ax.set_xlabel("step h (length of the move of theta)")
+    ax.set_ylabel("error relative to ‖dtheta‖")
+    ax.set_title(f"Error of a slope, by step size: one direction of {len(theta):,} parameters")
+    ax.legend(loc="center left")
+    return ax
+
+
+def save_step_sizes(path, loss, theta, dtheta):
+    """Write the figure of step_sizes to a file -> its path."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    step_sizes(loss, theta, dtheta, figure.add_subplot())
+    figure.savefig(path, dpi=120)
+    return Path(path)

@@ -22,7 +22,7 @@ class Row:
 
 @dataclass
 class Report:
-    """The rows, the worst first."""
+    """The rows, the worst first; printed, each with its worst entry."""
 
     rows: list[Row]
     method: str
@@ -42,12 +42,12 @@ class Report:
 
     def __str__(self):
         numeric = "central diff." if self.method == "central" else "complex step"
-        header = f"{'':22} {'worst entry':>11} {'analytic':>15} {numeric:>15} {'error':>8}"
+        header = f"{'':23} {'entry':>10} {'analytic':>15} {numeric:>15} {'error':>8}"
         both = self.method == "both"
         lines = [header + (f" {'central diff.':>15} {'error':>8}" if both else "")]
         for row in self.rows:
-            index = _cut(",".join(map(str, row.index)), 11)
-            line = f"{_cut(row.name, 22):22} {index:>11} {row.analytic:15.7e} {row.numeric:15.7e}"
+            index = _cut(",".join(map(str, row.index)), 10)
+            line = f"{_cut(row.name, 23):23} {index:>10} {row.analytic:15.7e} {row.numeric:15.7e}"
             line += f" {row.error:8.1e}"
             line += f" {row.central:15.7e} {row.central_error:8.1e}" if both else ""
             lines.append(line)

@@ -1,0 +1,131 @@
+"""The commands beside `train`: gradcheck and evaluate."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from minivae import VAE, VAEConfig, datasets, gradcheck, load, plots, vae
+from minivae.cli import main
+from minivae.distributions import LIKELIHOODS
+from minivae.likelihood import estimate_log_p
+from minivae.pairs import PAIRS
+from minivae.training import terms
+
+SMALL = ["--hidden", "6", "--latent", "3", "--entries", "10"]
+
+
+def test_gradcheck_has_every_pair_and_every_tensor_under_each_likelihood(capsys, tmp_path):
+    file = tmp_path / "rows.json"
+    main(["gradcheck", *SMALL, "--json", str(file)])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    assert "all passed" in printed and "FAILED" not in printed
+    pairs, *models = json.loads(file.read_text()).items()
+    names = {row["name"].partition(" ")[0] for row in pairs[1]}
+    assert names == set(PAIRS) and len(names) == 14
+    assert [title.partition(":")[0] for title, _ in models] == list(LIKELIHOODS)
+    for (_, rows), likelihood in zip(models, LIKELIHOODS):
+        sizes = {"encoder_layers": (6,), "decoder_layers": (6,), "classifier_layers": (6,)}
+        config = VAEConfig(latent_dim=3, likelihood=likelihood, **sizes)
+        tensors = [row["name"] for row in rows if row["name"] != "random direction"]
+        assert set(tensors) == set(VAE(config).parameters()) and len(tensors) == len(rows) - 1
+    for row in [row for _, rows in [pairs, *models] for row in rows]:
+        assert row["error"] <= 1e-13 and row["central_error"] <= 1e-6, row
+        assert row["name"][:20] in printed
+
+
+def test_gradcheck_of_one_model_of_the_reader_s_own(capsys, tmp_path):
+    figure = tmp_path / "steps.png"
+    options = "--likelihood bernoulli --no-classifier --activation relu --batch-size 2 --seed 3"
+    main(["gradcheck", *SMALL, *options.split(), "--figure", str(figure)])
+    printed = capsys.readouterr().out
+    assert "bernoulli: " in printed and "2 images" in printed
+    assert "gaussian: " not in printed and "classifier" not in printed
+    assert str(figure) in printed and figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_gradcheck_shows_what_single_precision_costs(capsys, tmp_path):
+    file = tmp_path / "rows.json"
+    main(["gradcheck", *SMALL, "--dtype", "float32", "--json", str(file)])
+    assert "gradients in float32; allowed 1e-05" in capsys.readouterr().out
+    errors = [row["error"] for rows in json.loads(file.read_text()).values() for row in rows]
+    assert 1e-8 < max(errors) < gradcheck.TOLERANCE_FLOAT32
+
+
+def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(capsys, monkeypatch):
+    backward = vae.gaussian_kl_backward
+
+    def wrong(dkl, mu, var):
+        dmu, dvar = backward(dkl, mu, var)
+        return dmu, 1.001 * dvar
+
+    monkeypatch.setattr(vae, "gaussian_kl_backward", wrong)
+    with pytest.raises(SystemExit) as stop:
+        main(["gradcheck", *SMALL])
+    printed = capsys.readouterr().out
+    assert stop.value.code == 1
+    failed = [line for line in printed.splitlines() if line.startswith("FAILED: ")]
+    assert len(failed) == 4 and "encoder.log_var.W" in failed[0] and "decoder" not in failed[0]
+
+
+def test_the_figure_shows_a_v_beside_a_flat_line():
+    from matplotlib.figure import Figure
+
+    images, labels, _ = datasets.strokes(4)
+    given = gradcheck.problem(VAE(VAEConfig(num_classes=0)), images)[:3]
+    ax = plots.step_sizes(*given, Figure().add_subplot())
+    curves = {line.get_label(): line.get_xydata() for line in ax.lines}
+    steps, errors = curves["central differences"].T
+    lowest = np.argmin(errors)
+    assert 1e-5 < steps[lowest] < 1 and errors[lowest] < 1e-7
+    assert errors[0] > 1e3 * errors[lowest] and errors[-1] > 1e3 * errors[lowest]
+    steps, errors = curves["complex step"].T
+    assert errors[steps < 1e-6].max() < 1e-13
+
+
+@pytest.fixture
+def run(few_strokes, tmp_path):
+    folder = tmp_path / "run"
+    main(["train", "--epochs", "1", "--hidden", "16", "--latent", "2", "--out", str(folder)])
+    return folder
+
+
+def test_evaluate_prints_means_and_standard_errors(run, capsys):
+    capsys.readouterr()
+    main(["evaluate", str(run)])
+    printed = capsys.readouterr().out
+    assert "test set of strokes, 100 images" in printed
+    found = {
+        name: (float(mean), float(error))
+        for name, mean, error in re.findall(r"^(\w+) +([\d.]+) ± ([\d.]+)$", printed, re.M)
+    }
+    values = terms(load(run), *datasets.load("strokes", "test"))
+    assert set(found) == set(values) and "neg_elbo" in found
+    for name, (mean, error) in found.items():
+        assert mean == pytest.approx(np.mean(values[name]), abs=0.006)
+        assert error == pytest.approx(np.std(values[name]) / 10, rel=0.01, abs=0.006)
+    assert "log p(x)" not in printed
+
+
+def test_evaluate_estimates_log_p(run, capsys):
+    main(["evaluate", str(run), "--samples", "50", "--images", "7", "--seed", "2"])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    images, _ = datasets.load("strokes", "test")
+    for line, proposal in zip(lines, ("q", "prior")):
+        assert line == str(estimate_log_p(load(run), images[:7], 50, proposal, seed=2))
+
+
+@pytest.mark.parametrize("wreck", ["missing", "not json", "of another kind"])
+def test_evaluate_refuses_a_folder_that_is_no_run_in_one_line(run, wreck):
+    summary = run / "summary.json"
+    if wreck == "missing":
+        summary.unlink()
+    else:
+        summary.write_text({"not json": "{", "of another kind": "[1]"}[wreck])
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", str(run)])
+    assert "summary.json" in stop.value.code and "\n" not in stop.value.code
+    with pytest.raises(SystemExit, match="nowhere"):
+        main(["evaluate", "nowhere"])
