@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from minivae import VAE, datasets, fit
-from minivae.references import ARTICLE, BASELINES, REFERENCES
-from minivae.training import evaluate
+from minivae.likelihood import estimate_log_p
+from minivae.linear_gaussian import LinearGaussian, from_vae, ppca
+from minivae.references import ARTICLE, BASELINES, PLAIN, REFERENCES
+from minivae.training import evaluate, terms
 
 # What the article's model gives on the way, and the squared error that goes with its nll
 ON_THE_WAY = {
@@ -60,6 +62,33 @@ def test_the_mean_of_three_seeds_is_the_reference(protocol, request):
             each = [seen[epoch][name] for seen in seeds]
             print(f"epoch {epoch:2} {name:22} {np.round(each, 4)}, expected {value} ± {spread}")
             assert np.mean(each) == pytest.approx(value, abs=spread), (epoch, name)
+
+
+@pytest.mark.slow
+def test_a_linear_vae_comes_to_ppca_and_every_estimate_to_the_exact_value(mnist):
+    (train, _), (test, _) = mnist
+    vae = VAE(replace(PLAIN, encoder_layers=(), decoder_layers=(), decoder_output="identity"))
+    # At 1e-3 to the end it stays 0.25 above, for Adam's steps do not shrink; half of that is q's.
+    fit(vae, (train, None), epochs=15)
+    fit(vae, (train, None), epochs=5, lr=1e-4, seed=1)
+    exact = -np.mean(LinearGaussian(*ppca(train, 10, 0.25)).log_p(train))
+    bound = evaluate(vae, train, None)["neg_elbo"]
+    print(f"training set: −ELBO {bound:.2f}, pPCA {exact:.2f}")
+    assert exact == pytest.approx(247.2, abs=0.05)
+    assert exact < bound < exact + 0.2
+
+    trained = from_vae(vae)  # the decoder as it stands: its log p(x) is exact
+    log_p = trained.log_p(test[:100])
+    by_q = estimate_log_p(vae, test[:100], 5000)
+    print(f"{by_q}; exact {np.mean(log_p):.3f}")
+    assert abs(by_q.mean - np.mean(log_p)) < 3 * by_q.mean_standard_error
+    assert np.mean(abs(by_q.log_p - log_p) < 3 * by_q.standard_error) > 0.95
+    by_prior = estimate_log_p(vae, test[:100], 5000, "prior")
+    print(by_prior)
+    assert np.isnan(by_prior.mean_standard_error)  # hopeless in ten dimensions, and says so
+    assert by_prior.mean < np.mean(log_p)
+    one_sample = terms(vae, test[:100], None)
+    assert -np.mean(one_sample["neg_elbo"]) < by_q.mean
 
 
 def test_the_baselines_of_mnist_are_exact(mnist):
