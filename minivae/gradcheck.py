@@ -44,6 +44,7 @@ def central_difference(f, step=STEPS["central"]):
     return (f(step) - f(-step)) / (2 * step)
 
 
+SIDES = np.array([-1, 1, -0.1, 0.1])
 METHODS = {"complex": complex_step, "central": central_difference}
 
 
@@ -223,20 +224,19 @@ def _row(name, lines, analytic, largest, dtype, method, step):
 
 
 def _kink(f, step, analytic, slack):
-    """Is there a kink within the step, and the analytic value between the slopes on its sides?
+    """Does a kink within the step explain why the central difference is not the analytic value?
 
-    The two slopes of a smooth f differ by step · f″: at a tenth of the step by a tenth.
+    The slopes on the two sides of a smooth f differ by step · f″, at a tenth of the step by a tenth
+    of that. What is left, the bend, moves the central difference by its half; and close to the
+    middle the analytic value has to lie between the slopes. Several kinks can escape this: then the
+    central difference fails, and the complex step tells.
     """
     middle = f(0.0)
-
-    def slopes(h):
-        return (middle - f(-h)) / h, (f(h) - middle) / h
-
-    left, right = slopes(step)
-    near_left, near_right = slopes(step / 10)
-    bend = right - left
-    smooth = abs(10 * (near_right - near_left) - bend) < 0.25 * abs(bend)
-    return not smooth and min(left, right) - slack <= analytic <= max(left, right) + slack
+    left, right, near_left, near_right = ((f(h) - middle) / h for h in step * SIDES)
+    bend = right - left - 10 * (near_right - near_left)
+    explained = abs((left + right) / 2 - analytic) < 0.55 * abs(bend) + slack
+    low, high = sorted((near_left, near_right))
+    return explained and low - slack <= analytic <= high + slack
 
 
 def _read_only(x):

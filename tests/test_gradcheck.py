@@ -185,6 +185,18 @@ def test_a_kink_within_the_step_is_reported_and_not_averaged(distance):
     assert check_pair(relu_forward, relu_of_input, [a]).rows[0].kinks == 0
 
 
+def test_a_kink_is_found_beside_much_curvature():
+    """The slopes on the two sides differ by 2 · 40 · step, and by a jump of 0.001."""
+    def forward(a):
+        return 40 * a * a + 1e-3 * relu_forward(a - 3e-5)
+
+    def backward(d, a):
+        return [d * (80 * a + 1e-3 * relu_backward(1, relu_forward(a - 3e-5)))]
+
+    report = check_pair(forward, backward, [np.array([[0.0, 1.0]]) / 100], method="central")
+    assert report.passed and report.rows[0].kinks == 1
+
+
 def test_a_kink_excuses_no_wrong_gradient():
     a = A.copy()
     a[1, 2] = 3e-5
