@@ -92,7 +92,7 @@ def parser():
     add("--dtype", choices=("float64", "float32"), default="float64",
         help="of the gradient; the numbers beside it are always in double precision [%(default)s]")
     add("--json", metavar="FILE", help="write the rows of the tables")
-    add("--figure", metavar="FILE", help="draw the error against the step size")
+    add("--figure", metavar="FILE", help="draw the error against the step size, a PNG file")
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -268,7 +268,8 @@ def gradcheck_command(options):
         checkpoint.write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
         print(options.json)
     if options.figure:
-        print(plots.save_step_sizes(options.figure, *given[:3]))
+        plots.save_step_sizes(options.figure, *given[:3])
+        print(options.figure)
     if not passed:
         sys.exit(1)
 
@@ -297,16 +298,13 @@ def evaluate_command(options):
     images, labels = datasets.load(data, "test", options.data_dir)
     print(f"test set of {data}, {len(images):,} images; nats an image; ± one standard error")
     for name, values in training.terms(vae, images, labels, options.seed).items():
-        error = np.std(values, ddof=1) / math.sqrt(len(values))
+        standard_error = np.std(values, ddof=1) / math.sqrt(len(values))
         digits = 4 if name in ("ce", "accuracy") else 2
-        print(f"{name:18} {np.mean(values):10.{digits}f} ± {error:.{digits}f}")
+        print(f"{name:18} {np.mean(values):10.{digits}f} ± {standard_error:.{digits}f}")
     if options.samples:
         for proposal in ("q", "prior"):
-            print(
-                estimate_log_p(
-                    vae, images[: options.images], options.samples, proposal, options.seed
-                )
-            )
+            first = images[: options.images]
+            print(estimate_log_p(vae, first, options.samples, proposal, options.seed), flush=True)
 
 
 def new_folder(out, data):

@@ -203,16 +203,16 @@ def _row(name, lines, analytic, largest, dtype, method, step):
         numeric = np.array([float(METHODS[each](f, steps[each])) for f in lines])
         difference = np.abs(analytic - numeric)
         scale = max(largest, np.max(np.abs(numeric)))
-        kinks = []
+        bent = []
         if each == "central":
             slack = tolerance * scale
             suspects = np.flatnonzero(difference > slack)
-            kinks = [k for k in suspects if _kink(lines[k], steps[each], analytic[k], slack)]
-            difference[kinks] = 0
+            bent = [k for k in suspects if _kink(lines[k], steps[each], analytic[k], slack)]
+            difference[bent] = 0
         worst = np.max(difference)
         error = float(worst / scale) if worst else 0.0
         error = error if math.isfinite(error) else math.inf
-        found[each] = numeric, difference, error, error <= tolerance, len(kinks)
+        found[each] = numeric, difference, error, error <= tolerance, len(bent)
     numeric, difference, error, passed, kinks = found["complex" if both else method]
     k = int(np.argmax(difference))
     row = Row(name, (k,), float(analytic[k]), float(numeric[k]), error, passed, kinks)

@@ -114,16 +114,14 @@ class Estimate:
         return float(np.sqrt(np.sum(self.standard_error**2)) / len(self.log_p))
 
     def __str__(self):
-        n = len(self.log_p)
         few = int(np.sum(np.isnan(self.standard_error)))
-        error = f"± {self.mean_standard_error:.2g}"
-        if few:
-            error = f"lower bound only ({few} of them: under {FEWEST} effective samples)"
+        error = "lower bound only" if few else f"± {self.mean_standard_error:.2g}"
         smallest, median = np.min(self.effective_samples), np.median(self.effective_samples)
         return (
-            f"log p(x) of {n:,} images by {self.samples:,} samples of {self.proposal}: "
-            f"{self.mean:.2f} nats an image, {error}; "
-            f"effective samples: median {median:.0f}, smallest {smallest:.1f}"
+            f"log p(x) of {len(self.log_p):,} images by {self.samples:,} samples of "
+            f"{self.proposal}: {self.mean:.2f} nats an image, {error}\n"
+            f"    effective samples: median {median:.0f}, smallest {smallest:.1f}; "
+            f"of {few} images fewer than {FEWEST}"
         )
 
 
@@ -133,10 +131,10 @@ def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 
     x (n, D). The working arrays take at most about max_bytes, which changes no number: the noise of
     an image is drawn from the seed in one order, however it is cut into batches.
     """
-    if proposal not in ("q", "prior") or samples < 2 or max_bytes < 1:
+    if proposal not in ("q", "prior") or samples < 1 or max_bytes < 1:
         raise ConfigError(
             f"proposal={proposal!r}, samples={samples}, max_bytes={max_bytes}: "
-            "'q' or 'prior', at least 2, at least 1"
+            "'q' or 'prior', at least 1, at least 1"
         )
     config = vae.config
     x = as_rows("x", x, (None, config.data_dim), vae.dtype)

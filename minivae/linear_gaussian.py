@@ -102,7 +102,7 @@ def eigenvalues_of(x):
     x (N, D) -> (D,), (D, D), and the mean (D,). The covariance is that of maximum likelihood, 1/N.
     """
     mean = np.mean(x, axis=0, dtype=np.float64)
-    covariance = np.zeros((len(mean), len(mean)))
+    covariance = np.zeros((x.shape[1], x.shape[1]))
     for rows in minibatches(x, 10_000):  # a float64 copy of all of x would be large
         error = rows - mean
         covariance += error.T @ error

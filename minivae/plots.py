@@ -1,10 +1,12 @@
 """Pictures of a run. A function that takes an `ax` of matplotlib draws into it and returns it."""
 
+import io
 import math
 from pathlib import Path
 
 import numpy as np
 
+from .checkpoint import write_atomically
 from .gradcheck import central_difference, complex_step
 
 TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-entropy"}
@@ -88,10 +90,11 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
 
 
 def save_step_sizes(path, loss, theta, dtheta):
-    """Write the figure of step_sizes to a file -> its path."""
+    """Write the figure of step_sizes to a PNG file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     step_sizes(loss, theta, dtheta, figure.add_subplot())
-    figure.savefig(path, dpi=120)
-    return Path(path)
+    png = io.BytesIO()
+    figure.savefig(png, dpi=120)
+    write_atomically(Path(path), png.getvalue())

@@ -51,7 +51,7 @@ def fit(
     for epoch in range(1, epochs + 1):
         order = rng.permutation(N)
         noise = rng.standard_normal((N, J), dtype=np.float32)
-        sums = 0.0
+        sums: Any = 0.0
         start = time.perf_counter()
         with tqdm(
             desc=f"epoch {epoch}/{epochs}",

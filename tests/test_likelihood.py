@@ -112,7 +112,18 @@ def test_few_effective_samples_give_a_lower_bound_only():
     assert "-4.00 nats an image, ± 0.25" in str(good) and "smallest 20.0" in str(good)
     bad = Estimate(log_p, np.array([0.3, np.nan]), np.array([50.0, 9.0]), 100, "q")
     assert np.isnan(bad.mean_standard_error)
-    assert "lower bound only (1 of them" in str(bad) and "±" not in str(bad)
+    assert "-4.00 nats an image, lower bound only\n" in str(bad) and "±" not in str(bad)
+    assert "of 1 images fewer than 10" in str(bad)
+
+
+def test_one_sample_is_the_elbo_and_a_lower_bound_only(rng):
+    vae = model(0)
+    x = np.tile(rng.random((1, 3)), (20_000, 1))
+    found = estimate_log_p(vae, x, samples=1)
+    assert np.isnan(found.standard_error).all()
+    bound = neg_elbo(vae, vae.forward(x, rng.standard_normal((20_000, 1)))[1])
+    error = np.hypot(np.std(bound), np.std(found.log_p)) / np.sqrt(20_000)
+    assert abs(found.mean + np.mean(bound)) < 5 * error
 
 
 def test_a_proposal_that_misses_is_called_a_lower_bound(rng):
@@ -136,7 +147,7 @@ def test_a_q_that_is_too_narrow_gives_less_than_log_p():
 def test_what_cannot_be_estimated_is_refused(rng):
     vae = model(0)
     x = rng.random((3, 3))
-    for options in ({"samples": 1}, {"proposal": "posterior"}, {"max_bytes": 0}):
+    for options in ({"samples": 0}, {"proposal": "posterior"}, {"max_bytes": 0}):
         with pytest.raises(ConfigError, match="proposal="):
             estimate_log_p(vae, x, **options)
     with pytest.raises(DataError, match="x is"):
