@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .checkpoint import write_atomically
-from .gradcheck import central_difference, complex_step
+from .slopes import central_difference, complex_step
 
 TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-entropy"}
 
@@ -64,7 +64,8 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
     """The error of the derivative along one random direction, by step size; arguments of gradcheck.
 
     Central differences are a V: to the right the curvature that a long step sees, to the left the
-    digits that the subtraction loses. The complex step has the first and not the second.
+    digits that the subtraction loses. The complex step has the first and not the second. A float32
+    gradient lifts both to its own rounding.
     """
     v = np.random.default_rng(seed).standard_normal(theta.shape)
     v /= math.sqrt(v @ v)
@@ -75,26 +76,27 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
         slopes = [derivative(lambda t: loss(theta + t * v), step) for step in steps]
         return np.abs(np.array(slopes) - dtheta @ v) / size
 
-    steps = np.logspace(-20, 1, 43)
+    steps = np.logspace(-30, 1, 63)
     central = steps[steps >= 1e-14]
     ax.loglog(central, errors(central_difference, central), "s-", label="central differences")
     ax.loglog(steps, np.maximum(errors(complex_step, steps), 1e-17), "o--", label="complex step")
-    ax.text(1e-8, 1e-2, "rounding: the difference\nloses its digits", ha="left")
-    ax.text(2e-3, 3e-14, "curvature:\nerror ∝ h²", ha="left")
-    ax.set_ylim(1e-17, 1e3)
-    ax.set_xlabel("step h (length of the move of theta)")
-    ax.set_ylabel("error relative to ‖dtheta‖")
-    ax.set_title(f"Error of a slope, by step size: one direction of {len(theta):,} parameters")
-    ax.legend(loc="center left")
+    ax.text(1e-7, 1e-1, "rounding: the difference\nloses its digits")
+    ax.text(3e-3, 1e-13, "curvature ∝ h²\n(and kinks)")
+    ax.set_ylim(1e-17, 1e6)
+    ax.set_xlabel("step h, the length of the move of all parameters")
+    ax.set_ylabel("error, relative to ‖gradient‖")
+    ax.set_title(f"A slope by its definition, {len(theta):,} parameters")
+    ax.legend(loc="upper center", ncol=2)
     return ax
 
 
-def save_step_sizes(path, loss, theta, dtheta):
-    """Write the figure of step_sizes to a PNG file."""
+def save_step_sizes(path, loss, theta, dtheta, about):
+    """Write the figure of step_sizes to a PNG file; about: which model, for the title."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
-    step_sizes(loss, theta, dtheta, figure.add_subplot())
+    ax = step_sizes(loss, theta, dtheta, figure.add_subplot())
+    ax.set_title(f"{ax.get_title()}, {about}")
     png = io.BytesIO()
     figure.savefig(png, dpi=120)
     write_atomically(Path(path), png.getvalue())

@@ -1,5 +1,6 @@
 """What a gradient check found: a row a tensor, printed as a table."""
 
+import textwrap
 from dataclasses import dataclass
 
 from .errors import ConfigError
@@ -7,13 +8,13 @@ from .errors import ConfigError
 
 @dataclass
 class Row:
-    """One tensor: its error, and the entry where analytic and numeric lie furthest apart."""
+    """One tensor: its error, and the numbers of the entry that is furthest off."""
 
     name: str
     index: tuple[int, ...]
     analytic: float
     numeric: float  # by the method; the complex step where it is both
-    error: float
+    error: float  # of the whole tensor
     passed: bool
     kinks: int = 0  # entries with a kink within the step, left out of the central differences
     central: float | None = None  # both: the central difference of the same entry
@@ -22,7 +23,7 @@ class Row:
 
 @dataclass
 class Report:
-    """The rows, the worst first; printed, each with its worst entry."""
+    """The rows, the worst first."""
 
     rows: list[Row]
     method: str
@@ -51,14 +52,35 @@ class Report:
             line += f" {row.error:8.1e}"
             line += f" {row.central:15.7e} {row.central_error:8.1e}" if both else ""
             lines.append(line)
-        failed = [row.name for row in self.rows if not row.passed]
+        return "\n".join(lines + [_wrap(note) for note in self._notes()])
+
+    def _notes(self):
         kinks = [f"{row.name} {row.kinks}" for row in self.rows if row.kinks]
         if kinks:
-            lines.append(_cut(f"kinks within the step, left out: {', '.join(kinks)}", 100))
-        verdict = _cut(f"FAILED: {', '.join(failed)}", 74) if failed else "passed"
-        lines.append(f"{verdict}; largest error {self.max_error:.1e}")
-        return "\n".join(lines)
+            yield f"entries with a kink within the step, not compared: {', '.join(kinks)}"
+        failed = [row for row in self.rows if not row.passed]
+        if not failed:
+            yield f"passed; largest error {self.max_error:.1e}"
+            return
+        names = ", ".join(row.name for row in failed)
+        yield f"FAILED; largest error {self.max_error:.1e}: {names}"
+        if self.method == "complex":
+            yield 'abs, norm, var or std in the function? They have no complex step: method="both"'
+        if any(_disagree(row) for row in failed if self.method == "both"):
+            yield (
+                "The two derivatives disagree with each other: there is abs, norm, var or std in "
+                "the function, which have no complex step, or a kink. Look there first."
+            )
+
+
+def _disagree(row):
+    smaller, larger = sorted((row.error, row.central_error))
+    return larger > 1e-6 and smaller < 1e-3 * larger
 
 
 def _cut(text, width):
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _wrap(text):
+    return textwrap.fill(text, 100, subsequent_indent="    ")

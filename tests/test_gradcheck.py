@@ -11,17 +11,17 @@ from minivae import VAE, VAEConfig, datasets
 from minivae import vae as vae_module
 from minivae.errors import ConfigError
 from minivae.gradcheck import (
+    DIRECTION,
     TOLERANCE_FLOAT32,
     TOLERANCES,
-    central_difference,
     check_direction,
     check_entries,
     check_model,
     check_pair,
-    complex_step,
     problem,
 )
 from minivae.layers import relu_backward, relu_forward, softmax_backward, softmax_forward
+from minivae.slopes import central_difference, complex_step
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((4, 3))
@@ -124,6 +124,11 @@ def test_a_mistake_that_only_both_methods_together_explain():
     )
     [row] = report.rows
     assert not report.passed and row.error > 0.1 and row.central_error < 1e-6
+    assert "The two derivatives disagree" in str(report)
+    alone = check_pair(lambda a: a + np.abs(a), lambda d, a: [d * (1 + np.sign(a))], [A])
+    assert not alone.passed and 'method="both"' in str(alone)
+    wrong = check_pair(softmax_forward, diagonal_only, [A], method="both")
+    assert not wrong.passed and "disagree" not in str(wrong)
 
 
 def test_several_outputs_several_inputs_and_one_without_a_gradient():
@@ -146,6 +151,16 @@ def test_whole_numbers_stay_whole_numbers():
         return da, None
 
     assert check_pair(lambda a, rows: a[rows], backward, [A, rows]).passed
+
+
+def test_the_reader_s_own_default_rng_is_not_the_upstream_s():
+    """Were the upstream gradient the input itself, d · (d > 0) would be a right ReLU's."""
+    for seed in range(3):
+        a = np.random.default_rng(seed).standard_normal((4, 6))
+        wrong = check_pair(relu_forward, lambda d, a: [d * (d > 0)], [a], seed=seed)
+        assert not wrong.passed
+        [row] = check_direction(lambda t: t @ t / 2, a.ravel(), a.ravel(), seed=seed).rows
+        assert abs(row.analytic) < 0.9 * np.linalg.norm(a)  # the direction is not theta's
 
 
 def test_upstream_is_random_and_not_ones():
@@ -179,7 +194,7 @@ def test_a_kink_within_the_step_is_reported_and_not_averaged(distance):
     a[1, 2] = distance
     report = check_pair(relu_forward, relu_of_input, [a], method="central")
     assert report.passed and report.rows[0].kinks == 1
-    assert "kinks within the step, left out: input 0 1" in str(report)
+    assert "a kink within the step, not compared: input 0 1" in str(report)
     report = check_pair(relu_forward, relu_of_input, [a], method="both")
     assert report.passed and report.rows[0].kinks == 1 and report.max_error < 1e-15
     assert check_pair(relu_forward, relu_of_input, [a]).rows[0].kinks == 0
@@ -221,6 +236,14 @@ def test_curvature_is_no_kink():
     assert smaller.passed
 
 
+def test_the_entry_that_is_shown_is_one_that_was_compared():
+    a = 10 + A
+    a[1, 2] = 1e-6
+    for method in ("central", "both"):
+        [row] = check_pair(relu_forward, relu_of_input, [a], method=method).rows
+        assert row.kinks == 1 and row.index != (1, 2)
+
+
 def test_a_check_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="no gradient"):
         check_pair(softmax_forward, lambda d, a: [None], [A])
@@ -228,14 +251,22 @@ def test_a_check_of_nothing_is_refused():
 
 def test_what_does_not_fit_is_refused():
     for wrong in (lambda d, a: [right(d, a)[0].T], lambda d, a: [np.vstack([d, d])]):
-        with pytest.raises(ConfigError, match="shape"):
+        with pytest.raises(ConfigError, match="of its own shape"):
             check_pair(softmax_forward, wrong, [A])
+    with pytest.raises(ConfigError, match="int64.*any other input None"):
+        check_pair(lambda a: a * a, lambda d, a: [5 * d], [np.array([1, 2, 3])])
+    with pytest.raises(ConfigError, match="2 inputs, 1 gradients"):
+        check_pair(lambda a, b: a + b, lambda d, a, b: d, [A, A])
+    with pytest.raises(ConfigError, match="2 names"):
+        check_pair(softmax_forward, right, [A], names=["a", "b"])
     with pytest.raises(ConfigError, match="method='forward'"):
         check_pair(softmax_forward, right, [A], method="forward")
     with pytest.raises(ConfigError, match="names hold 3 entries"):
         check_entries(np.sum, np.ones(4), np.ones(4), {"a": (3,)})
-    with pytest.raises(ConfigError, match="dtheta"):
-        check_entries(np.sum, np.ones(4), np.ones((4, 1)))
+    for check in (check_entries, check_direction):
+        with pytest.raises(ConfigError, match="dtheta"):
+            check(np.sum, np.ones(4), np.ones((4, 1)))
+        assert check(np.sum, [0.5, 1.0], [1.0, 1.0]).passed
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -268,15 +299,16 @@ def test_check_model_finds_the_tensor_that_is_wrong(tensor, method):
     assert not check_direction(*direction, method=method).passed
 
 
-def test_entries_are_drawn_by_the_seed_and_the_worst_is_named_by_its_place():
-    class OneEntry(VAE):
-        def backward(self, acts):
-            super().backward(acts)
-            self.gradients()["encoder.0.W"][3, 1] += 1
+class OneEntryLost(VAE):
+    def backward(self, acts):
+        super().backward(acts)
+        self.gradients()["encoder.0.W"][3, 1] = 0
 
-    vae = OneEntry(SMALL)
+
+def test_entries_are_drawn_by_the_seed_and_the_worst_is_named_by_its_place():
+    vae = OneEntryLost(SMALL)
     rows = {row.name: row for row in check_model(vae, X, entries=None).rows}
-    assert rows["encoder.0.W"].index == (3, 1) and rows["encoder.0.W"].error > 0.1
+    assert rows["encoder.0.W"].index == (3, 1) and rows["encoder.0.W"].error > 1e-4
     found = [not check_model(vae, X, seed=seed, entries=10).passed for seed in range(30)]
     assert 3 < sum(found) < 20  # one entry of 30, a third of the time
     for seed in range(30):
@@ -285,15 +317,25 @@ def test_entries_are_drawn_by_the_seed_and_the_worst_is_named_by_its_place():
         assert not check_direction(*problem(vae, X, seed=seed)[:3], seed=seed).passed
 
 
+def test_the_largest_gradient_of_a_tensor_is_always_among_its_entries():
+    """Else a few entries of a tensor that is mostly zeros would compare nothing."""
+    theta, gradient = np.ones(1000), np.zeros(1000)
+    gradient[417] = 1
+    for entries in (1, 3):
+        report = check_entries(lambda t: t[417] ** 2, theta, gradient, entries=entries)
+        assert not report.passed and report.rows[0].index == (417,)
+
+
 def test_check_direction_measures_the_error_relative_to_the_gradient():
     theta = RNG.standard_normal(1000)
-    v = np.random.default_rng(7).standard_normal(1000)
+    v = np.random.default_rng([7, DIRECTION]).standard_normal(1000)
+    v /= np.linalg.norm(v)
     for wrong, analytic in ((0.01 * v, theta + 0.01 * v), (0 * v, theta)):
         report = check_direction(lambda t: np.sum(t * t) / 2, theta, analytic, seed=7)
         [row] = report.rows
-        expected = wrong @ v / np.linalg.norm(analytic)
-        assert row.error == pytest.approx(expected, rel=1e-10, abs=1e-14)
-        assert row.analytic * np.linalg.norm(v) == pytest.approx(analytic @ v, rel=1e-12)
+        size = max(np.linalg.norm(analytic) / np.sqrt(1000), abs(theta @ v))
+        assert row.error == pytest.approx(abs(wrong @ v) / size, rel=1e-10, abs=1e-13)
+        assert row.analytic == pytest.approx(analytic @ v, rel=1e-12)
 
 
 def test_one_direction_of_a_million_parameters():
@@ -353,13 +395,15 @@ def test_check_model_draws_noise(monkeypatch):
 def test_a_report_prints_as_a_table_of_100_columns_the_worst_first(method):
     report = check_model(planted("encoder.0.W"), X, np.array([0, 1, 2, 0]), method=method)
     lines = str(report).splitlines()
-    assert "encoder.0.W" in lines[1] and "FAILED: encoder.0.W" in lines[-1]
+    assert "encoder.0.W" in lines[1]
+    assert any(line == "FAILED; largest error 1.0e-03: encoder.0.W" for line in lines)
     assert max(map(len, lines)) <= 100
     errors = [row.error for row in report.rows]
     assert errors == sorted(errors, reverse=True)
     names = {f"a long name, number {i}": (1,) for i in range(60)}
     wrong = check_entries(np.sum, np.ones(60), -1e-300 * np.ones(60), names, method=method)
     assert max(map(len, str(wrong).splitlines())) <= 100
+    assert all(name in " ".join(str(wrong).split()) for name in names)
 
 
 def test_checking_leaves_the_model_as_it_was():

@@ -6,8 +6,8 @@ import scipy.stats
 from quadrature import classes_of, log_joint, model, neg_log_p, normal, points
 
 from minivae.distributions import gaussian_kl_forward, reparameterize_backward
-from minivae.gradcheck import complex_step
 from minivae.likelihood import importance_estimate, log_weights, neg_elbo
+from minivae.slopes import complex_step
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_learned", "bernoulli"])
