@@ -31,7 +31,7 @@ from minivae.training import terms
 # %% The bugs: {name: [(function, its right text, the wrong one), …]}
 BUGS = {
     "two noise draws, one forward, another backward": [
-        (dist.reparameterize_backward, "dz * eps", "dz * np.random.default_rng().permuted(eps)")
+        (dist.reparameterize_backward, "dz * eps", "dz * np.random.default_rng(9).permuted(eps)")
     ],
     "exp(log σ²) as σ, forward and backward": [
         (dist.reparameterize_forward, "np.sqrt(var)", "var"),
@@ -54,6 +54,7 @@ BUGS = {
         (VAE.backward, "1 / len(acts.nll)", "1"),
     ],
     "a lost 1/B, backward only": [(VAE.backward, "1 / len(acts.nll)", "1")],
+    # var = var_floor + exp(log_var), and its slope is exp(log_var): less than var by the floor.
     "the floor's slope: var in place of exp(log_var)": [
         (VAE.backward, "variance_backward(dvar, acts.log_var)", "dvar * acts.var")
     ],
@@ -71,13 +72,15 @@ BUGS = {
         (Adam.step, "self.beta2**self.t", "self.beta2"),
     ],
     "Adam with a moment for each slot of the batch": [
-        # Two slots: the steps take turns, and each moment sees every other gradient only.
+        # As where gradients keep the shape (B, …) and m, v with them: a moment then follows one
+        # place of the batch. Here m has two slots, and the steps take turns.
         (Adam.step, "self.t += 1", "self.t += 1; self.m[:], self.m0 = self.m0, self.m.copy()"),
         (Adam.__init__, "self.t = 0", "self.t = 0; self.m0 = np.zeros_like(theta)"),
     ],
     "the upstream gradient mutated": [
         (dist.isotropic_nll_backward, "return dnll / (2 * var)", "dnll /= 2 * var; return dnll")
     ],
+    # In the forward only, as it shipped: the gradient is right, of the loss without the 1e-8.
     "log(p + 1e-8) in place of logits": [
         (
             dist.bernoulli_nll_forward,
@@ -102,6 +105,7 @@ BUGS = {
         (dist.reparameterize_backward, "dz * eps", "dz * (0.01 * eps)"),
     ],
     "the ELBO evaluated at the mean z": [(terms, "noise[rows]", "0 * noise[rows]")],
+    # nll + KL of a model with classes: the class probabilities that reach the decoder are not paid.
     "the side channel reported as an ELBO": [
         (neg_elbo, "K = vae.config.num_classes", "K = 0"),
     ],
@@ -110,7 +114,9 @@ BUGS = {
 
 @contextlib.contextmanager
 def planted(changes):
-    """The functions run with the wrong text; whoever holds a reference to one sees it."""
+    """The functions run with the wrong text. Each stays the same object and gets other code, so that
+    the tables and modules that hold it run the wrong text too.
+    """
     originals = [(function, function.__code__) for function, _, _ in changes]
     try:
         for function, right, wrong in changes:

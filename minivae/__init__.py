@@ -1,6 +1,6 @@
 """minivae: the variational autoencoder written out by hand in NumPy."""
 
-from . import datasets, errors, gradcheck
+from . import datasets, errors, gradcheck, likelihood, linear_gaussian
 from .checkpoint import load, save
 from .config import VAEConfig
 from .optim import SGD, Adam
@@ -18,6 +18,8 @@ __all__ = [
     "errors",
     "fit",
     "gradcheck",
+    "likelihood",
+    "linear_gaussian",
     "load",
     "save",
 ]

@@ -79,20 +79,27 @@ def parser():
         "gradcheck",
         help="hold every gradient against the complex step and central differences",
         description="Check the gradient of every pair of functions, and of every tensor of a model "
-        "with weights from the seed, on images of strokes; exit status 1 if any fails.",
+        "with weights from the seed, on images of strokes. A row of the tables is a tensor: its "
+        "entry that is furthest off by the complex step, with its numbers; `error` is "
+        "max|analytic − numeric| over the entries, relative to the tensor's largest. `random "
+        "direction` moves all parameters at once. An entry whose step of 1e-4 crosses the kink of "
+        "a ReLU has no central difference: such are counted, and not compared. Exit status 1 if "
+        "any fails.",
     )
     check.set_defaults(command=gradcheck_command)
     add = check.add_argument
     add_model_options(check)
     add("--likelihood", choices=LIKELIHOODS, help="p(x|z) [each in its turn]")
     add("--batch-size", type=count, default=4, help="images [%(default)s]")
-    add("--entries", type=count, default=50, help="of each tensor, at random [%(default)s]")
+    add("--entries", type=count, default=50,
+        help="of each tensor, the largest gradient and others at random [%(default)s]")
     add("--seed", type=seed, default=0,
         help="of the weights, the images, the noise and the entries [%(default)s]")
     add("--dtype", choices=("float64", "float32"), default="float64",
         help="of the gradient; the numbers beside it are always in double precision [%(default)s]")
     add("--json", metavar="FILE", help="write the rows of the tables")
-    add("--figure", metavar="FILE", help="draw the error against the step size, a PNG file")
+    add("--figure", metavar="FILE",
+        help="draw the error against the step size, for the last likelihood; a PNG file")
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -103,9 +110,11 @@ def parser():
     add = evaluate.add_argument
     add("run", metavar="RUN", help="a run folder of minivae train")
     add("--samples", type=count, metavar="S",
-        help="estimate log p(x) by S samples an image, of q and of the prior [not done]")
+        help="estimate log p(x) by S samples an image, of q(z|x) and of the prior; one with fewer "
+        "than 10 effective samples is below log p(x) by an unknown amount, a lower bound only "
+        "[not done]")
     add("--images", type=count, default=100, metavar="N",
-        help="the first N test images take part in the estimate [%(default)s]")
+        help="with --samples: of the first N test images [%(default)s]")
     add("--seed", type=seed, default=0, help="of the noise [%(default)s]")
     add("--data-dir", metavar="DIR", help=DATA_DIR)
     return top
@@ -151,7 +160,11 @@ def rate(text):
 
 def widths(text):
     """"500,200" -> (500, 200), "none" -> ()."""
-    return () if text == "none" else tuple(count(width) for width in text.split(","))
+    if text == "none":
+        return ()
+    if not text.replace(",", "").isdecimal():
+        raise argparse.ArgumentTypeError("widths like 500,200, or none")
+    return tuple(count(width) for width in text.split(","))
 
 
 def config_of(options, likelihood):
@@ -246,10 +259,14 @@ def gradcheck_command(options):
     tables = {"pairs": check_pairs(options.seed, options.dtype)}
     for likelihood, config in configs.items():
         vae = VAE(config, seed=options.seed)
-        given = gradcheck.problem(vae, images, labels, options.seed, options.dtype)
+        loss, theta, dtheta, names = gradcheck.problem(
+            vae, images, labels, options.seed, options.dtype
+        )
         how = {"method": "both", "seed": options.seed}
-        every = gradcheck.check_entries(*given, entries=options.entries, **how)
-        whole = gradcheck.check_direction(*given[:3], **how)
+        every = gradcheck.check_entries(
+            loss, theta, dtheta, names, entries=options.entries, **how
+        )
+        whole = gradcheck.check_direction(loss, theta, dtheta, **how)
         title = f"{likelihood}: {vae.theta.size:,} parameters, {options.batch_size} images"
         tables[title] = gradcheck.Report([*every.rows, *whole.rows], "both")
     for title, report in tables.items():
@@ -268,7 +285,8 @@ def gradcheck_command(options):
         checkpoint.write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
         print(options.json)
     if options.figure:
-        plots.save_step_sizes(options.figure, *given[:3])
+        about = f"{likelihood}, {len(theta):,} parameters, gradient in {options.dtype}"
+        plots.save_step_sizes(options.figure, loss, theta, dtheta, about)
         print(options.figure)
     if not passed:
         sys.exit(1)
@@ -289,21 +307,26 @@ def check_pairs(seed, dtype):
 
 
 def evaluate_command(options):
-    vae = checkpoint.load(options.run)
     summary = Path(options.run) / "summary.json"
     try:
         data = json.loads(summary.read_text())["data"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileError(f"{summary} does not tell the run's data: {error!r}") from error
+        raise FileError(
+            f"{options.run} is no run folder of minivae train: no summary.json that names the data"
+        ) from error
+    vae = checkpoint.load(options.run)
     images, labels = datasets.load(data, "test", options.data_dir)
     print(f"test set of {data}, {len(images):,} images; nats an image; ± one standard error")
-    for name, values in training.terms(vae, images, labels, options.seed).items():
-        standard_error = np.std(values, ddof=1) / math.sqrt(len(values))
+    values = training.terms(vae, images, labels, options.seed)
+    for name in values:
+        standard_error = np.std(values[name], ddof=1) / math.sqrt(len(images))
         digits = 4 if name in ("ce", "accuracy") else 2
-        print(f"{name:18} {np.mean(values):10.{digits}f} ± {standard_error:.{digits}f}")
+        print(f"{name:18} {np.mean(values[name]):10.{digits}f} ± {standard_error:.{digits}f}")
     if options.samples:
+        first = images[: options.images]
+        elbo = -np.mean(values["neg_elbo"][: options.images])
+        print(f"ELBO of the first {len(first):,} images: {elbo:.2f} nats an image")
         for proposal in ("q", "prior"):
-            first = images[: options.images]
             print(estimate_log_p(vae, first, options.samples, proposal, options.seed), flush=True)
 
 

@@ -121,7 +121,7 @@ class Estimate:
             f"log p(x) of {len(self.log_p):,} images by {self.samples:,} samples of "
             f"{self.proposal}: {self.mean:.2f} nats an image, {error}\n"
             f"    effective samples: median {median:.0f}, smallest {smallest:.1f}; "
-            f"of {few} images fewer than {FEWEST}"
+            f"fewer than {FEWEST} for {few:,} of the images"
         )
 
 

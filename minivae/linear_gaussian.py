@@ -114,10 +114,14 @@ def ppca(x, latent_dim, var=None):
     """(E24)  W = (Λ − σ² I)^½ Uᵀ,  b = the mean of x;  σ² = the mean of the other eigenvalues
 
     x (N, D) -> W (J, D), b (D,), var, J = latent_dim: the maximum of its likelihood. Λ and U are
-    the J largest eigenvalues and their eigenvectors of x's covariance. Where var = σ² is given, a
-    dimension whose eigenvalue is below it has the row 0: no code pays there.
+    the J largest eigenvalues and their eigenvectors of x's covariance. Where var = σ² is given (as
+    for a comparison with a VAE: decoder_std²), a dimension whose eigenvalue is below it has the row
+    0: no code pays there. LinearGaussian(*ppca(x, J)) is the model.
     Source: Tipping, Bishop 1999, equations 7 and 8.
     """
+    D = x.shape[1]
+    if not 1 <= latent_dim <= D - (var is None):
+        raise ConfigError(f"latent_dim={latent_dim}: at least 1, and fewer than the {D} pixels")
     values, vectors, mean = eigenvalues_of(x)
     if var is None:
         var = np.mean(values[latent_dim:])

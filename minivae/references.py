@@ -105,5 +105,5 @@ def card(protocol: Protocol, row: dict) -> str:
     config = protocol.config
     if (config.likelihood, config.decoder_std, config.latent_dim) == ("gaussian", 0.5, 10):
         values = [f"{value} ({name})" for name, value in BASELINES[protocol.data].items()]
-        lines.append(f"for comparison, −log p(x): {', '.join(values)}")
+        lines.append(f"for comparison, −log p(x) at σ = 0.5: {', '.join(values)}")
     return "\n".join(lines)

@@ -113,7 +113,7 @@ def test_few_effective_samples_give_a_lower_bound_only():
     bad = Estimate(log_p, np.array([0.3, np.nan]), np.array([50.0, 9.0]), 100, "q")
     assert np.isnan(bad.mean_standard_error)
     assert "-4.00 nats an image, lower bound only\n" in str(bad) and "±" not in str(bad)
-    assert "of 1 images fewer than 10" in str(bad)
+    assert "fewer than 10 for 1 of the images" in str(bad)
 
 
 def test_one_sample_is_the_elbo_and_a_lower_bound_only(rng):

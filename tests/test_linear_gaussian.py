@@ -147,6 +147,9 @@ def test_what_is_no_linear_gaussian_model_is_refused(rng):
             from_vae(VAE(VAEConfig(**linear | other)))
     with pytest.raises(ConfigError, match="not orthogonal"):
         model(rng).to_vae()
+    for J in (0, 5):
+        with pytest.raises(ConfigError, match=f"latent_dim={J}"):
+            ppca(rng.standard_normal((9, 5)), J)
     with pytest.raises(DataError, match=r"x is \(3, 4\)"):
         model(rng).log_p(rng.standard_normal((3, 4)))
 

@@ -332,7 +332,7 @@ def test_a_run_folder_that_cannot_be_made_is_refused(few_strokes, tmp_path, monk
         (["--batch-size", "0"], "at least 1"),
         (["--lr", "nan"], "above 0"),
         (["--seed", "-1"], "0 or more"),
-        (["--hidden", "ten"], "invalid"),
+        (["--hidden", "ten"], "widths like 500,200"),
         (["--likelihood", "poisson"], "invalid choice"),
         (["fashion"], "invalid choice"),
     ],
