@@ -114,8 +114,8 @@ BUGS = {
 
 @contextlib.contextmanager
 def planted(changes):
-    """The functions run with the wrong text. Each stays the same object and gets other code, so that
-    the tables and modules that hold it run the wrong text too.
+    """The functions run with the wrong text. Each stays the same object and gets other code, so
+    that the tables and modules that hold it run the wrong text too.
     """
     originals = [(function, function.__code__) for function, _, _ in changes]
     try:
