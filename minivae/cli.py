@@ -281,7 +281,7 @@ def gradcheck_command(options):
         "differences"
     )
     if options.json:
-        rows = {title: [dataclasses.asdict(row) for row in r.rows] for title, r in tables.items()}
+        rows = {title: [as_json(row) for row in r.rows] for title, r in tables.items()}
         checkpoint.write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
         print(options.json)
     if options.figure:
@@ -290,6 +290,13 @@ def gradcheck_command(options):
         print(options.figure)
     if not passed:
         sys.exit(1)
+
+
+def as_json(row):
+    """A row of a report; null for NaN and infinity, which JSON does not have."""
+    values = dataclasses.asdict(row)
+    infinite = [key for key, x in values.items() if isinstance(x, float) and not math.isfinite(x)]
+    return values | dict.fromkeys(infinite)
 
 
 def check_pairs(seed, dtype):

@@ -1,13 +1,17 @@
 """Gradient checks: the derivative by its definition, beside the one that was derived by hand.
 
-Nothing here knows the model, so that every checker works on functions of the reader's own. The
-error of a tensor is max|analytic − numeric| / max(max|analytic|, max|numeric|), and 0 where both
-are 0: one wrong entry is not averaged away by a thousand right ones.
+check_pair, check_entries and check_direction know nothing of the model, and work on functions of
+the reader's own. The error of a tensor is
+
+    max|analytic − numeric| / max(max|analytic|, max|numeric|), and 0 where both are 0:
+
+one wrong entry is not averaged away by a thousand right ones.
 
 method="complex", the default, is exact to rounding, but the function has to be analytic: np.abs,
 np.sign, np.linalg.norm, np.conj, np.vdot, x.var() and x.std() (which use abs) are not, and with
 them a right gradient can fail and a wrong one pass. Write (x − m) * (x − m) in their place, or take
-"central", which needs no more than a derivative. "both" shows the two side by side.
+"central", which needs no more than a derivative. "both" shows the two side by side. step is that of
+the method, 1e-30 or 1e-4; of "both" that of the central difference.
 """
 
 import math
@@ -17,7 +21,7 @@ import numpy as np
 
 from .errors import ConfigError
 from .report import Report, Row
-from .slopes import METHODS, STEPS, kink_explains
+from .slopes import METHODS, STEPS, is_kinked
 
 # What passes: rounding, some hundred times 2e-16; the curvature within a step of 1e-4; and, of a
 # gradient that was computed in float32, some hundred times the rounding 6e-8.
@@ -83,6 +87,8 @@ def check_entries(
     None takes all.
     """
     theta, dtheta, names = _vectors(theta, dtheta, names)
+    if entries is not None and entries < 1:
+        raise ConfigError(f"entries={entries}: at least 1, or None for all")
     real, complex_ = theta.copy(), theta.astype(complex)
     rng = np.random.default_rng([seed, ENTRIES])
 
@@ -196,7 +202,7 @@ def _row(name, lines, analytic, scale, dtype, method, step):
         if each == "central":
             slack = tolerance * largest
             for i in np.flatnonzero(difference > slack).tolist():
-                if kink_explains(lines[i], steps[each], analytic[i], slack):
+                if is_kinked(lines[i], steps[each], analytic[i], slack):
                     kinks.append(i)
             difference[kinks] = 0
         worst = np.max(difference)
@@ -204,14 +210,16 @@ def _row(name, lines, analytic, scale, dtype, method, step):
         error = error if math.isfinite(error) else math.inf
         found[each] = numeric, difference, error, error <= tolerance
 
-    numeric, difference, error, passed = found["complex" if both else method]
+    numeric, shown, error, passed = found["complex" if both else method]
+    central, difference, central_error, central_passed = found["central" if both else method]
+    if passed and not central_passed:
+        shown = difference
     if passed:
-        difference[kinks] = -1  # the entry shown is to be one that both methods compare
-    k = int(np.argmax(difference))
+        shown[kinks] = -1  # so that both have compared the entry that is shown
+    k = int(np.argmax(shown))
     row = Row(name, (), float(analytic[k]), float(numeric[k]), error, passed, len(kinks))
     if both:
-        central, _, row.central_error, central_passed = found["central"]
-        row.central = float(central[k])
+        row.central, row.central_error = float(central[k]), central_error
         row.passed = passed and central_passed
     return row, k
 
@@ -220,9 +228,10 @@ def _vectors(theta, dtheta, names):
     """theta in float64, dtheta as it is, and the shapes by name; all of one length."""
     theta, dtheta = np.array(theta, np.float64), np.asarray(dtheta)
     names = names or {"theta": theta.shape}
-    P = sum(map(math.prod, names.values()))
-    if theta.shape != (P,) or dtheta.shape != (P,):
-        raise ConfigError(f"theta {theta.shape}, dtheta {dtheta.shape}: names hold {P} entries")
+    sizes = [math.prod(shape) for shape in names.values()]
+    P = sum(sizes)
+    if theta.shape != (P,) or dtheta.shape != (P,) or 0 in sizes:
+        raise ConfigError(f"theta {theta.shape}, dtheta {dtheta.shape}: names hold {sizes} entries")
     return theta, dtheta, names
 
 

@@ -57,19 +57,19 @@ def log_weights(vae: VAE, x, eps, proposal="q"):
     "prior", p(z): then w_s = p(x|z_s).
     Source: Burda, Grosse, Salakhutdinov 2016, "Importance Weighted Autoencoders", section 3.
     """
+    if proposal not in ("q", "prior"):
+        raise ConfigError(f"proposal={proposal!r}: 'q' or 'prior'")
     n, S, J = eps.shape
     x = as_rows("x", x, (n, vae.config.data_dim), vae.dtype)
     eps = as_rows("eps", eps.reshape(n * S, J), (n * S, vae.config.latent_dim), vae.dtype)
-    mu, var = np.zeros_like(eps), np.ones_like(eps)  # the prior
-    log_p_z = log_r = -gaussian_nll_forward(eps, mu, var)
-    z = eps
-    if proposal == "q":
-        mu_q, var_q = (np.repeat(value, S, axis=0) for value in vae.encode(x))
-        z = reparameterize_forward(mu_q, var_q, eps)
-        log_p_z = -gaussian_nll_forward(z, mu, var)
-        log_r = -gaussian_nll_forward(z, mu_q, var_q)
-    log_w = log_p_given_z(vae, np.repeat(x, S, axis=0), z) + log_p_z - log_r
-    return log_w.reshape(n, S)
+    rows = np.repeat(x, S, axis=0)
+    if proposal == "prior":
+        return log_p_given_z(vae, rows, eps).reshape(n, S)
+    mu, var = (np.repeat(value, S, axis=0) for value in vae.encode(x))
+    z = reparameterize_forward(mu, var, eps)
+    log_p_z = -gaussian_nll_forward(z, np.zeros_like(mu), np.ones_like(var))
+    log_q = -gaussian_nll_forward(z, mu, var)
+    return (log_p_given_z(vae, rows, z) + log_p_z - log_q).reshape(n, S)
 
 
 def importance_estimate(log_w):
@@ -128,19 +128,18 @@ class Estimate:
 def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 << 24) -> Estimate:
     """log p(x) of each image by samples of q(z|x), or of the prior -> Estimate.
 
-    x (n, D). The working arrays take at most about max_bytes, which changes no number: the noise of
-    an image is drawn from the seed in one order, however it is cut into batches.
+    x (n, D). The arrays of the networks take at most about max_bytes, and beside them the weights
+    of an image 40 bytes a sample. The batches change no number: the noise of an image is drawn from
+    the seed in one order.
     """
-    if proposal not in ("q", "prior") or samples < 1 or max_bytes < 1:
-        raise ConfigError(
-            f"proposal={proposal!r}, samples={samples}, max_bytes={max_bytes}: "
-            "'q' or 'prior', at least 1, at least 1"
-        )
+    if samples < 1 or max_bytes < 1:
+        raise ConfigError(f"samples={samples}, max_bytes={max_bytes}: at least 1")
     config = vae.config
     x = as_rows("x", x, (None, config.data_dim), vae.dtype)
     rng = np.random.default_rng([seed, ESTIMATION])
-    # Some nine arrays as wide as x live at once, and each layer of the decoder.
-    width = 9 * config.data_dim + 9 * config.latent_dim + 2 * sum(config.decoder_layers)
+    # Some nine arrays as wide as x, and as wide as z, live at once, and every hidden layer.
+    hidden = sum(config.encoder_layers) + sum(config.decoder_layers)
+    width = 9 * (config.data_dim + config.latent_dim) + 2 * hidden
     rows = max(1, max_bytes // (width * vae.dtype.itemsize))
     found = []
     for images in minibatches(x, max(1, rows // samples)):

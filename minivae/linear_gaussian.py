@@ -25,8 +25,9 @@ class LinearGaussian:
         self.W = np.asarray(W, np.float64)
         self.b = np.asarray(b, np.float64)
         self.var = float(var)
-        # Of z given x, but for the factor 1 / var: a J × J matrix instead of a D × D one.
-        self.precision = self.W @ self.W.T + self.var * np.eye(len(self.W))
+        if not 0 < self.var < math.inf:
+            raise ConfigError(f"var={var}: a finite number above 0")
+        self.M = self.W @ self.W.T + self.var * np.eye(len(self.W))  # J × J, in place of D × D
 
     def log_p(self, x):
         """(E22)  log p(x) = log N(x; b, C),  C = WᵀW + σ² I
@@ -38,9 +39,9 @@ class LinearGaussian:
         J, D = self.W.shape
         error = as_rows("x", x, (None, D), np.float64) - self.b
         projected = error @ self.W.T
-        explained = np.sum(projected * np.linalg.solve(self.precision, projected.T).T, axis=1)
+        explained = np.sum(projected * np.linalg.solve(self.M, projected.T).T, axis=1)
         distance = (np.sum(error * error, axis=1) - explained) / self.var
-        log_det = np.linalg.slogdet(self.precision)[1] + (D - J) * math.log(self.var)
+        log_det = np.linalg.slogdet(self.M)[1] + (D - J) * math.log(self.var)
         return -0.5 * (distance + log_det + D * LOG_2PI)
 
     def posterior(self, x):
@@ -50,8 +51,8 @@ class LinearGaussian:
         Source: Tipping, Bishop 1999, equation 6.
         """
         error = as_rows("x", x, (None, self.W.shape[1]), np.float64) - self.b
-        mean = np.linalg.solve(self.precision, self.W @ error.T).T
-        return mean, self.var * np.linalg.inv(self.precision)
+        mean = np.linalg.solve(self.M, self.W @ error.T).T
+        return mean, self.var * np.linalg.inv(self.M)
 
     def to_vae(self) -> VAE:
         """The same p(x, z) as a linear VAE in float64, q(z|x) the exact posterior: −ELBO = −log p.
@@ -59,8 +60,8 @@ class LinearGaussian:
         The rows of W must be orthogonal, as pPCA's are: q has no covariances.
         """
         J, D = self.W.shape
-        var = self.var / np.diag(self.precision)
-        if not np.allclose(self.precision, np.diag(np.diag(self.precision)), rtol=0, atol=1e-9):
+        diagonal = np.diag(self.M)
+        if np.max(np.abs(self.M - np.diag(diagonal))) > 1e-9 * np.min(diagonal):
             raise ConfigError("the rows of W are not orthogonal: no diagonal q is the posterior")
         config = VAEConfig(
             data_dim=D,
@@ -77,9 +78,9 @@ class LinearGaussian:
         params = vae.parameters()
         params["decoder.out.W"][...] = self.W
         params["decoder.out.b"][...] = self.b
-        params["encoder.mu.W"][...] = self.W.T / np.diag(self.precision)
+        params["encoder.mu.W"][...] = self.W.T / diagonal
         params["encoder.mu.b"][...] = -self.b @ params["encoder.mu.W"]
-        params["encoder.log_var.b"][...] = np.log(var)
+        params["encoder.log_var.b"][...] = np.log(self.var / diagonal)
         return vae
 
 
@@ -96,10 +97,9 @@ def from_vae(vae: VAE) -> LinearGaussian:
     return LinearGaussian(params["decoder.out.W"], params["decoder.out.b"], config.decoder_std**2)
 
 
-def eigenvalues_of(x):
-    """The eigenvalues, from the largest, and the eigenvectors, as columns, of x's covariance.
-
-    x (N, D) -> (D,), (D, D), and the mean (D,). The covariance is that of maximum likelihood, 1/N.
+def principal_axes(x):
+    """x (N, D) -> the variances along its principal axes (D,), the largest first; the axes, columns
+    of (D, D); and the mean (D,). The variances are those of maximum likelihood, 1/N.
     """
     mean = np.mean(x, axis=0, dtype=np.float64)
     covariance = np.zeros((x.shape[1], x.shape[1]))
@@ -122,7 +122,7 @@ def ppca(x, latent_dim, var=None):
     D = x.shape[1]
     if not 1 <= latent_dim <= D - (var is None):
         raise ConfigError(f"latent_dim={latent_dim}: at least 1, and fewer than the {D} pixels")
-    values, vectors, mean = eigenvalues_of(x)
+    values, vectors, mean = principal_axes(x)
     if var is None:
         var = np.mean(values[latent_dim:])
     W = np.sqrt(np.maximum(values[:latent_dim] - var, 0))[:, None] * vectors[:, :latent_dim].T

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .checkpoint import write_atomically
+from .gradcheck import DIRECTION
 from .slopes import central_difference, complex_step
 
 TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-entropy"}
@@ -67,7 +68,7 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
     digits that the subtraction loses. The complex step has the first and not the second. A float32
     gradient lifts both to its own rounding.
     """
-    v = np.random.default_rng(seed).standard_normal(theta.shape)
+    v = np.random.default_rng([seed, DIRECTION]).standard_normal(theta.shape)
     v /= math.sqrt(v @ v)
     theta, dtheta = theta.astype(np.float64), dtheta.astype(np.float64)
     size = math.sqrt(dtheta @ dtheta / len(theta))  # of the derivative along v

@@ -21,6 +21,10 @@ def test_gradcheck_has_every_pair_and_every_tensor_under_each_likelihood(capsys,
     main(["gradcheck", *SMALL, "--json", str(file)])
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 100
+    main(["gradcheck", *SMALL, "--seed", "1"])
+    assert not set(printed.splitlines()) & {
+        line for line in capsys.readouterr().out.splitlines() if "e-0" in line and ";" not in line
+    }
     assert "all passed" in printed and "FAILED" not in printed
     pairs, *models = json.loads(file.read_text()).items()
     names = {row["name"].partition(" ")[0] for row in pairs[1]}
@@ -70,6 +74,25 @@ def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(capsys, monkeypatch):
     assert len(failed) == 4 and "encoder.log_var.W" in failed[0] and "decoder" not in failed[0]
 
 
+def test_what_json_cannot_say_is_null(monkeypatch, tmp_path):
+    backward = vae.gaussian_kl_backward
+
+    def wrong(dkl, mu, var):
+        dmu, dvar = backward(dkl, mu, var)
+        return dmu, np.nan * dvar
+
+    monkeypatch.setattr(vae, "gaussian_kl_backward", wrong)
+    file = tmp_path / "rows.json"
+    with pytest.raises(SystemExit):
+        main(["gradcheck", *SMALL, "--json", str(file)])
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    tables = json.loads(file.read_text(), parse_constant=refuse)
+    assert any(row["error"] is None for rows in tables.values() for row in rows)
+
+
 @pytest.mark.parametrize("option", ["--json", "--figure"])
 def test_a_file_that_cannot_be_written_is_refused_in_one_line(option, tmp_path):
     with pytest.raises(SystemExit) as stop:
@@ -88,6 +111,8 @@ def test_the_figure_shows_a_v_beside_a_flat_line():
     lowest = np.argmin(errors)
     assert 1e-5 < steps[lowest] < 1 and errors[lowest] < 1e-7
     assert errors[0] > 1e3 * errors[lowest] and errors[-1] > 1e3 * errors[lowest]
+    direction = gradcheck.check_direction(*given, method="central")
+    assert errors[np.argmin(abs(steps - 1e-4))] == pytest.approx(direction.max_error, rel=0.1)
     steps, errors = curves["complex step"].T
     assert errors[steps < 1e-6].max() < 1e-13
 
@@ -101,9 +126,11 @@ def run(few_strokes, tmp_path):
 
 def test_evaluate_prints_means_and_standard_errors(run, capsys):
     capsys.readouterr()
+    main(["evaluate", str(run), "--seed", "1"])
+    other = capsys.readouterr().out
     main(["evaluate", str(run)])
     printed = capsys.readouterr().out
-    assert "test set of strokes, 100 images" in printed
+    assert "test set of strokes, 100 images" in printed and printed != other
     found = {
         name: (float(mean), float(error))
         for name, mean, error in re.findall(r"^(\w+) +([\d.]+) ± ([\d.]+)$", printed, re.M)

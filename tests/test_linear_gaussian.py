@@ -10,9 +10,9 @@ from minivae.gradcheck import check_entries
 from minivae.likelihood import log_weights, neg_elbo
 from minivae.linear_gaussian import (
     LinearGaussian,
-    eigenvalues_of,
     from_vae,
     ppca,
+    principal_axes,
     surviving_dimensions,
 )
 
@@ -106,7 +106,7 @@ def test_E24_ppca_is_where_the_gradient_of_the_likelihood_is_zero(rng, var):
 
 def test_E24_a_dimension_below_the_noise_is_not_used(rng):
     x = normal_images(rng)
-    values, vectors, mean = eigenvalues_of(x)
+    values, vectors, mean = principal_axes(x)
     np.testing.assert_allclose(values, np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1])
     var = (values[2] + values[3]) / 2
     W, b, _ = ppca(x, 5, var)
@@ -145,8 +145,15 @@ def test_what_is_no_linear_gaussian_model_is_refused(rng):
     ):
         with pytest.raises(ConfigError, match="not a linear Gaussian"):
             from_vae(VAE(VAEConfig(**linear | other)))
-    with pytest.raises(ConfigError, match="not orthogonal"):
-        model(rng).to_vae()
+    for scale, var in ((1, 0.3), (1e-5, 1e-12), (1e5, 1)):
+        W = scale * rng.standard_normal((2, 5))
+        with pytest.raises(ConfigError, match="not orthogonal"):
+            LinearGaussian(W, np.zeros(5), var).to_vae()
+        x = scale * normal_images(rng)
+        assert from_vae(LinearGaussian(*ppca(x, 2)).to_vae()).W.shape == (2, 6)
+    for var in (0, -1, np.nan, np.inf):
+        with pytest.raises(ConfigError, match=f"var={var}"):
+            LinearGaussian(np.eye(2), np.zeros(2), var)
     for J in (0, 5):
         with pytest.raises(ConfigError, match=f"latent_dim={J}"):
             ppca(rng.standard_normal((9, 5)), J)
@@ -157,7 +164,7 @@ def test_what_is_no_linear_gaussian_model_is_refused(rng):
 def test_mnist_s_numbers(mnist):
     """pPCA on MNIST's pixels in [0, 1], as it was measured with other code."""
     (train, _), (test, _) = mnist
-    values, _, _ = eigenvalues_of(train)
+    values, _, _ = principal_axes(train)
     dimensions = [surviving_dimensions(values, std**2) for std in (1, 0.5, 0.2, 0.1)]
     assert dimensions == [12, 39, 115, 251]
     fixed = LinearGaussian(*ppca(train, 10, 0.25))
