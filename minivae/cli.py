@@ -110,9 +110,9 @@ def parser():
     add = evaluate.add_argument
     add("run", metavar="RUN", help="a run folder of minivae train")
     add("--samples", type=count, metavar="S",
-        help="estimate log p(x) by S samples an image, of q(z|x) and of the prior; one with fewer "
-        "than 10 effective samples is below log p(x) by an unknown amount, a lower bound only "
-        "[not done]")
+        help="estimate log p(x) by S samples an image, of q(z|x) and of the prior; an estimate "
+        "with fewer than 10 effective samples is below log p(x) by an unknown amount, a lower "
+        "bound only [not done]")
     add("--images", type=count, default=100, metavar="N",
         help="with --samples: of the first N test images [%(default)s]")
     add("--seed", type=seed, default=0, help="of the noise [%(default)s]")
@@ -285,7 +285,7 @@ def gradcheck_command(options):
         checkpoint.write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
         print(options.json)
     if options.figure:
-        about = f"{likelihood}, {len(theta):,} parameters, gradient in {options.dtype}"
+        about = f"{likelihood}, P = {len(theta):,} parameters, gradient in {options.dtype}"
         plots.save_step_sizes(options.figure, loss, theta, dtheta, about)
         print(options.figure)
     if not passed:

@@ -137,9 +137,9 @@ def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 
     config = vae.config
     x = as_rows("x", x, (None, config.data_dim), vae.dtype)
     rng = np.random.default_rng([seed, ESTIMATION])
-    # Some nine arrays as wide as x, and as wide as z, live at once, and every hidden layer.
+    # Some nine arrays as wide as x, z and probs live at once, and every hidden layer.
     hidden = sum(config.encoder_layers) + sum(config.decoder_layers)
-    width = 9 * (config.data_dim + config.latent_dim) + 2 * hidden
+    width = 9 * (config.data_dim + config.latent_dim + config.num_classes) + 2 * hidden
     rows = max(1, max_bytes // (width * vae.dtype.itemsize))
     found = []
     for images in minibatches(x, max(1, rows // samples)):

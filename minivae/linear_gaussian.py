@@ -61,7 +61,8 @@ class LinearGaussian:
         """
         J, D = self.W.shape
         diagonal = np.diag(self.M)
-        if np.max(np.abs(self.M - np.diag(diagonal))) > 1e-9 * np.min(diagonal):
+        correlation = self.M / np.sqrt(np.outer(diagonal, diagonal))
+        if np.max(np.abs(correlation - np.eye(J))) > 1e-9:
             raise ConfigError("the rows of W are not orthogonal: no diagonal q is the posterior")
         config = VAEConfig(
             data_dim=D,
@@ -119,9 +120,9 @@ def ppca(x, latent_dim, var=None):
     0: no code pays there. LinearGaussian(*ppca(x, J)) is the model.
     Source: Tipping, Bishop 1999, equations 7 and 8.
     """
-    D = x.shape[1]
-    if not 1 <= latent_dim <= D - (var is None):
-        raise ConfigError(f"latent_dim={latent_dim}: at least 1, and fewer than the {D} pixels")
+    most = x.shape[1] - (var is None)  # a free var needs a dimension to be measured in
+    if not 1 <= latent_dim <= most or (var is not None and not var > 0):
+        raise ConfigError(f"latent_dim={latent_dim}, var={var}: from 1 to {most}, above 0")
     values, vectors, mean = principal_axes(x)
     if var is None:
         var = np.mean(values[latent_dim:])

@@ -85,7 +85,7 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
     ax.text(10, 2e-16, "curvature\n(and kinks)", ha="right")
     ax.set_ylim(1e-17, 1e6)
     ax.set_xlabel("step h, the length of the move of all parameters")
-    ax.set_ylabel("error, relative to ‖gradient‖")
+    ax.set_ylabel("error, relative to ‖gradient‖ / √P")
     ax.set_title("A slope by its definition")
     ax.legend(loc="upper center", ncol=2)
     return ax

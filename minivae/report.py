@@ -59,9 +59,12 @@ class Report:
         return "\n".join(lines + [_wrap(note) for note in self._notes()])
 
     def _notes(self):
-        kinks = [f"{row.name} {row.kinks}" for row in self.rows if row.kinks]
+        kinks = [f"{row.name} ({row.kinks})" for row in self.rows if row.kinks]
         if kinks:
-            yield f"entries with a kink within the step, not compared: {', '.join(kinks)}"
+            yield (
+                "entries with a kink within the step, left out of the central differences: "
+                f"{', '.join(kinks)}"
+            )
         failed = [row for row in self.rows if not row.passed]
         error = f"largest error {self.max_error:.1e}"
         if self.method == "both":
@@ -72,17 +75,20 @@ class Report:
             return
         yield f"FAILED: {', '.join(row.name for row in failed)}; {error}"
         if self.method == "complex":
-            yield 'abs, norm, var or std in the function? They have no complex step: method="both"'
+            yield (
+                "abs, norm, var and std have no complex step: if the function has one of them, try "
+                'method="both"'
+            )
         if any(_disagree(row) for row in failed if self.method == "both"):
             yield (
-                "The two derivatives disagree with each other: there is abs, norm, var or std in "
-                "the function, which have no complex step, or a kink. Look there first."
+                "The two derivatives disagree with each other. Either the function has abs, norm, "
+                "var or std, which have no complex step, or the central difference is off: by a "
+                "kink, or by a step too long (curvature) or too short (rounding). Look there first."
             )
 
 
 def _disagree(row):
-    smaller, larger = sorted((row.error, row.central_error))
-    return larger > 1e-6 and smaller < 1e-3 * larger
+    return abs(row.numeric - row.central) > 1e-4 * max(abs(row.numeric), abs(row.central))
 
 
 def _cut(text, width):

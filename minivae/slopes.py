@@ -24,9 +24,9 @@ def complex_step(f, step=STEPS["complex"]):
 
 
 def central_difference(f, step=STEPS["central"]):
-    """(E21)  f′(0) = (f(h) − f(−h)) / 2h + O(h²),  h = step
+    """(E21)  f′(0) = (f(h) − f(−h)) / 2h − h² f‴(0) / 6 + O(h⁴),  h = step
 
-    With a smaller h the curvature counts less, and the rounding of f, divided by h, more.
+    A smaller h makes that error smaller, and the rounding of f, divided by h, larger.
     Source: Nocedal, Wright 2006, "Numerical Optimization", section 8.1.
     """
     return (f(step) - f(-step)) / (2 * step)
@@ -36,12 +36,16 @@ METHODS = {"complex": complex_step, "central": central_difference}
 
 
 def is_kinked(f, step, analytic, slack):
-    """Whether the central difference misses the analytic value by kinks of f, and by nothing else.
+    """Whether kinks within the step explain that the central difference is not the analytic value.
 
-    Then a shorter step leaves them outside, or on one side: its central difference, or the slope on
-    the other side, is the analytic value. Not so an error by curvature, which is a hundredth at a
-    tenth of the step, nor a wrong value. slack: how far apart two slopes count as equal. Kinks on
-    both sides within a fiftieth of the step escape: the complex step, which stays at 0, tells.
+    At a shorter step they lie outside, or on one side only: its central difference, or the slope of
+    the other side, then is the analytic value. A wrong value stays wrong; the error of a smooth f
+    falls to a hundredth at a tenth of the step. slack: how far apart two slopes count as equal.
+
+    It is no proof. Rounding of f, fifty times larger at a fiftieth of the step, can make a value
+    that is wrong by little more than slack pass for a kink; a kink at 0.099 of the step is missed,
+    and one within a fiftieth beside another on the other side. The complex step stays at 0, and
+    tells.
     """
     middle = f(0.0)
 
@@ -52,6 +56,6 @@ def is_kinked(f, step, analytic, slack):
     off = abs(np.mean(far) - analytic)
     if 0.005 * off < abs(np.mean(near) - analytic) < 0.02 * off:
         return False
-    at_0 = (5 * nearest - near) / 4  # each side's, for a slope is off by half of h f″
+    at_0 = (5 * nearest - near) / 4  # of each side: its slope over h is off by ½ h f″
     candidates = [np.mean(near), np.mean(nearest), *at_0]
     return any(abs(slope - analytic) <= slack for slope in candidates)

@@ -71,6 +71,9 @@ def test_E26_equal_weights_have_no_error():
     _, standard_error, effective = importance_estimate(np.log(np.full((3, 7), 0.1)) - 500)
     np.testing.assert_allclose(standard_error, 0, atol=1e-7)
     np.testing.assert_allclose(effective, 7)
+    for S in range(1, 50):
+        assert np.isfinite(importance_estimate(np.full((1, S), np.float32(0.3)))[1]).all()
+    assert importance_estimate(np.zeros((1, 3), np.float32))[0].dtype == np.float64
 
 
 def test_another_seed_draws_other_samples(rng):
@@ -111,6 +114,7 @@ def test_the_batches_change_no_number_and_keep_to_the_memory():
     )
     vae = VAE(config)
     wide = VAE(dataclasses.replace(config, encoder_layers=(5000,)))
+    classes = VAE(VAEConfig(data_dim=2, latent_dim=1, num_classes=100, decoder_layers=()))
     x = np.random.default_rng(0).random((4, 784), dtype=np.float32)
     whole = estimate_log_p(vae, x, 300, max_bytes=1 << 28)
     for max_bytes in (1 << 21, 1 << 23, 1 << 24):
@@ -121,6 +125,10 @@ def test_the_batches_change_no_number_and_keep_to_the_memory():
         np.testing.assert_allclose(cut.log_p, whole.log_p, rtol=1e-5)
     tracemalloc.start()
     estimate_log_p(wide, np.repeat(x, 100, axis=0), samples=1, max_bytes=1 << 23)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    tracemalloc.stop()
+    tracemalloc.start()
+    estimate_log_p(classes, np.full((1000, 2), 0.5, np.float32), samples=20, max_bytes=1 << 23)
     assert tracemalloc.get_traced_memory()[1] < 1 << 23
     tracemalloc.stop()
 

@@ -110,6 +110,7 @@ def test_E24_a_dimension_below_the_noise_is_not_used(rng):
     np.testing.assert_allclose(values, np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1])
     var = (values[2] + values[3]) / 2
     W, b, _ = ppca(x, 5, var)
+    assert surviving_dimensions([2.0, 1.0], 1.0) == 1
     assert surviving_dimensions(values, var) == np.sum(np.any(W != 0, axis=1)) == 3
     np.testing.assert_allclose(b, x.mean(axis=0))
     np.testing.assert_allclose(W @ W.T, np.diag([*(values[:3] - var), 0, 0]), atol=1e-12)
@@ -151,12 +152,20 @@ def test_what_is_no_linear_gaussian_model_is_refused(rng):
             LinearGaussian(W, np.zeros(5), var).to_vae()
         x = scale * normal_images(rng)
         assert from_vae(LinearGaussian(*ppca(x, 2)).to_vae()).W.shape == (2, 6)
+    axes = np.linalg.qr(rng.standard_normal((300, 300)))[0]
+    steep = np.geomspace(1, 1e-4, 200)[:, None] * axes[:200]
+    assert LinearGaussian(steep, np.zeros(300), 1e-14).to_vae().config.latent_dim == 200
+    slightly = np.array([[1, 0, 0], [1e-9, 1e-3, 0]])
+    with pytest.raises(ConfigError, match="not orthogonal"):
+        LinearGaussian(slightly, np.zeros(3), 1e-12).to_vae()
     for var in (0, -1, np.nan, np.inf):
         with pytest.raises(ConfigError, match=f"var={var}"):
             LinearGaussian(np.eye(2), np.zeros(2), var)
-    for J in (0, 5):
-        with pytest.raises(ConfigError, match=f"latent_dim={J}"):
-            ppca(rng.standard_normal((9, 5)), J)
+    x = rng.standard_normal((9, 5))
+    assert ppca(x, 4)[0].shape == (4, 5) and ppca(x, 5, 0.1)[0].shape == (5, 5)
+    for J, var in ((0, None), (5, None), (6, 0.1), (2, 0), (2, np.nan)):
+        with pytest.raises(ConfigError, match=f"latent_dim={J}, var={var}"):
+            ppca(x, J, var)
     with pytest.raises(DataError, match=r"x is \(3, 4\)"):
         model(rng).log_p(rng.standard_normal((3, 4)))
 
