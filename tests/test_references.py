@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from minivae.cli import parser, protocol_of
+from minivae.cli import parser
+from minivae.commands import protocol_of
 from minivae.references import ARTICLE, REFERENCES, Protocol, card
 from minivae.training import TERMS
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, plots, training
-from minivae.cli import COLUMNS, STYLES, header, line, main
+from minivae.cli import main
+from minivae.commands import COLUMNS, STYLES, header, line
 from minivae.likelihood import ESTIMATION, neg_elbo
 from minivae.training import EPOCHS, EVALUATION, evaluate
 

@@ -1,0 +1,249 @@
+"""What the commands do: each takes the options that cli.py has read."""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import math
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, checkpoint, datasets, gradcheck, plots, training
+from .config import VAEConfig
+from .distributions import LIKELIHOODS
+from .errors import ConfigError, FileError
+from .likelihood import estimate_log_p
+from .pairs import PAIRS
+from .references import ARTICLE, Protocol, card
+from .vae import VAE
+
+PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
+STYLES = 3  # the random stream of the pictures; see training.EPOCHS
+TERMS = {"nll": ".2f", "sse": ".2f", "kl": ".2f", "ce": ".3f", "accuracy": ".4f",
+         "loss_auto_encode": ".2f"}
+COLUMNS = [  # of the line that an epoch prints: the key of the history in two parts, the format
+    ("", "epoch", ""),
+    ("", "step", ""),
+    ("", "seconds", ".2f"),
+    *(("train_", term, form) for term, form in TERMS.items()),
+    *(("test_", term, form) for term, form in TERMS.items()),
+    ("test_", "neg_elbo", ".2f"),
+]
+
+
+def config_of(options, likelihood):
+    return VAEConfig(
+        latent_dim=options.latent,
+        encoder_layers=options.hidden,
+        decoder_layers=options.hidden[::-1],
+        classifier_layers=options.hidden,
+        activation=options.activation,
+        likelihood=likelihood,
+        decoder_std=options.decoder_std,
+        decoder_output=options.decoder_output,
+        num_classes=0 if options.no_classifier else 10,
+        label_gradient=not options.cut_label_gradient,
+        beta=options.beta,
+    )
+
+
+def protocol_of(options):
+    """What the options ask for, but for the seed and where things lie."""
+    config = config_of(options, options.likelihood)
+    holdout = options.holdout
+    if holdout is None:
+        holdout = ARTICLE.holdout if options.data == "mnist" else 0
+    return Protocol(options.data, holdout, config, options.epochs, options.batch_size, options.lr)
+
+
+def train_command(options):
+    protocol = protocol_of(options)
+    holdout = protocol.holdout
+    images, labels = datasets.load(options.data, "train", options.data_dir)
+    test = datasets.load(options.data, "test", options.data_dir)
+    if not 0 <= holdout < len(images):
+        raise ConfigError(f"--holdout {holdout}: there are {len(images)} training images")
+    vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
+    run = new_folder(options.out, options.data)
+    styles = np.random.default_rng([options.seed, STYLES])
+    grid = []
+    counts = {"train": len(images) - holdout, "validation": holdout, "test": len(test[0])}
+    sizes = ", ".join(f"{n:,} for {split}" for split, n in counts.items())
+    print(f"images of {options.data}: {sizes}")
+    print(f"{vae.theta.size:,} parameters; losses in nats an image")
+    print(header())
+
+    def on_epoch(row):
+        print(line(row), flush=True)
+        with open(run / "history.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        checkpoint.save(vae, run / checkpoint.FILE_NAME)
+        grid.append(ten_digits(vae, styles))
+
+    history = training.fit(
+        vae,
+        (images[holdout:], labels[holdout:]),
+        test,
+        epochs=protocol.epochs,
+        batch_size=protocol.batch_size,
+        lr=protocol.lr,
+        seed=options.seed,
+        progress=True,
+        on_epoch=on_epoch,
+    )
+    final = dict(history[-1])
+    if holdout:
+        validation = training.evaluate(vae, images[:holdout], labels[:holdout], options.seed)
+        final |= {f"validation_{name}": value for name, value in validation.items()}
+    summary = {
+        **dataclasses.asdict(protocol),
+        "images": counts,
+        "pixels": PIXELS,
+        "seed": options.seed,
+        "dtype": options.dtype,
+        "training_seconds": sum(row["seconds"] for row in history),
+        "final": final,
+        "versions": {
+            "minivae": __version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    checkpoint.write_atomically(run / "summary.json", json.dumps(summary, indent=2).encode())
+    print(card(protocol, history[-1]))
+    for path in plots.save_figures(run / "figures", history, np.stack(grid)):
+        print(path)
+    print(f"run folder: {run}")
+
+
+def gradcheck_command(options):
+    likelihoods = [options.likelihood] if options.likelihood else list(LIKELIHOODS)
+    configs = {likelihood: config_of(options, likelihood) for likelihood in likelihoods}
+    images, labels, _ = datasets.strokes(options.batch_size, options.seed)
+    tables = {"pairs": check_pairs(options.seed, options.dtype)}
+    for likelihood, config in configs.items():
+        vae = VAE(config, seed=options.seed)
+        loss, theta, dtheta, names = gradcheck.problem(
+            vae, images, labels, options.seed, options.dtype
+        )
+        how = {"method": "both", "seed": options.seed}
+        every = gradcheck.check_entries(
+            loss, theta, dtheta, names, entries=options.entries, **how
+        )
+        whole = gradcheck.check_direction(loss, theta, dtheta, **how)
+        title = f"{likelihood}: {vae.theta.size:,} parameters, {options.batch_size} images"
+        tables[title] = gradcheck.Report([*every.rows, *whole.rows], "both")
+    for title, report in tables.items():
+        print(f"{title}\n{report}\n")
+    passed = all(report.passed for report in tables.values())
+    allowed = dict(gradcheck.TOLERANCES)
+    if options.dtype == "float32":
+        allowed = dict.fromkeys(allowed, gradcheck.TOLERANCE_FLOAT32)
+    print(
+        f"{'all passed' if passed else 'FAILED'}: gradients in {options.dtype}; allowed "
+        f"{allowed['complex']:.0e} by the complex step, {allowed['central']:.0e} by central "
+        "differences"
+    )
+    if options.json:
+        rows = {title: [as_json(row) for row in r.rows] for title, r in tables.items()}
+        checkpoint.write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
+        print(options.json)
+    if options.figure:
+        about = f"{likelihood}, P = {len(theta):,} parameters, gradient in {options.dtype}"
+        plots.save_step_sizes(options.figure, loss, theta, dtheta, about)
+        print(options.figure)
+    if not passed:
+        sys.exit(1)
+
+
+def as_json(row):
+    """A row of a report; null for NaN and infinity, which JSON does not have."""
+    values = dataclasses.asdict(row)
+    infinite = [key for key, x in values.items() if isinstance(x, float) and not math.isfinite(x)]
+    return values | dict.fromkeys(infinite)
+
+
+def check_pairs(seed, dtype):
+    """Every pair at random inputs, 5 examples of 7 numbers -> Report, a row an input."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, example in PAIRS.items():
+        inputs = [x.astype(dtype) for x in example.inputs(rng, 5, 7)]
+        names = [f"{name} d{x}" for x in example.draws]
+        report = gradcheck.check_pair(
+            example.forward, example.backward, inputs, names, method="both", seed=seed
+        )
+        rows += report.rows
+    return gradcheck.Report(rows, "both")
+
+
+def evaluate_command(options):
+    summary = Path(options.run) / "summary.json"
+    try:
+        data = json.loads(summary.read_text())["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{options.run} is no run folder of minivae train: no summary.json that names the data"
+        ) from error
+    vae = checkpoint.load(options.run)
+    images, labels = datasets.load(data, "test", options.data_dir)
+    print(f"test set of {data}, {len(images):,} images; nats an image; ± one standard error")
+    values = training.terms(vae, images, labels, options.seed)
+    for name in values:
+        standard_error = np.std(values[name], ddof=1) / math.sqrt(len(images))
+        digits = 4 if name in ("ce", "accuracy") else 2
+        print(f"{name:18} {np.mean(values[name]):10.{digits}f} ± {standard_error:.{digits}f}")
+    if options.samples:
+        first = images[: options.images]
+        elbo = -np.mean(values["neg_elbo"][: options.images])
+        print(f"ELBO of the first {len(first):,} images: {elbo:.2f} nats an image")
+        for proposal in ("q", "prior"):
+            print(estimate_log_p(vae, first, options.samples, proposal, options.seed), flush=True)
+
+
+def new_folder(out, data):
+    """Make the folder that was asked for, or the first free one of runs/DATA, runs/DATA-2, …"""
+    try:
+        if out is not None:
+            Path(out).mkdir(parents=True)
+            return Path(out)
+        Path("runs").mkdir(exist_ok=True)
+        for i in itertools.count(1):
+            path = Path("runs", data if i == 1 else f"{data}-{i}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return path
+    except OSError as error:
+        raise FileError(f"cannot make a new run folder: {error}") from error
+
+
+def ten_digits(vae, rng):
+    """One style, ten digits; or, of a model without classes, ten samples -> (10, D)."""
+    K = vae.config.num_classes
+    z = rng.standard_normal((1 if K else 10, vae.config.latent_dim), dtype=np.float32)
+    if not K:
+        return vae.decode(z)
+    return vae.decode(np.repeat(z, K, axis=0), datasets.one_hot(np.arange(K), (K, K), vae.dtype))
+
+
+def header():
+    splits = (f"{split:>{width(term)}}" for split, term, _ in COLUMNS)
+    terms = (f"{term:>{width(term)}}" for _, term, _ in COLUMNS)
+    return f"{' '.join(splits)}\n{' '.join(terms)}"
+
+
+def line(row):
+    """The numbers of an epoch, under the header; a dash for what the model does not have."""
+    texts = []
+    for split, term, form in COLUMNS:
+        value = row[split + term]
+        text = "-" if value is None else format(value, form)
+        texts.append(f"{text:>{width(term)}}")
+    return " ".join(texts)
+
+
+def width(term):
+    return max(6, len(term))
