@@ -61,8 +61,8 @@ def parser():
         "entry that is furthest off by the complex step, with its numbers; `error` is "
         "max|analytic − numeric| over the entries, relative to the tensor's largest. `random "
         "direction` moves all parameters at once. An entry whose step of 1e-4 crosses the kink of "
-        "a ReLU has no central difference: such are counted, and not compared. Exit status 1 if "
-        "any fails.",
+        "a ReLU has no central difference: such entries are counted, and compared with the complex "
+        "step only. Exit status 1 if any fails.",
     )
     check.set_defaults(command=gradcheck_command)
     add = check.add_argument

@@ -115,11 +115,12 @@ class Estimate:
 
     def __str__(self):
         few = int(np.sum(np.isnan(self.standard_error)))
+        of = {"q": "q(z|x)", "prior": "the prior"}[self.proposal]
         error = "lower bound only" if few else f"± {self.mean_standard_error:.2g}"
         smallest, median = np.min(self.effective_samples), np.median(self.effective_samples)
         return (
-            f"log p(x) of {len(self.log_p):,} images by {self.samples:,} samples of "
-            f"{self.proposal}: {self.mean:.2f} nats an image, {error}\n"
+            f"log p(x) of {len(self.log_p):,} images by {self.samples:,} samples of {of}: "
+            f"{self.mean:.2f} nats an image, {error}\n"
             f"    effective samples: median {median:.0f}, smallest {smallest:.1f}; "
             f"fewer than {FEWEST} for {few:,} of the images"
         )
@@ -129,8 +130,8 @@ def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 
     """log p(x) of each image by samples of q(z|x), or of the prior -> Estimate.
 
     x (n, D). The arrays of the networks take at most about max_bytes, and beside them the weights
-    of an image 40 bytes a sample. The batches change no number: the noise of an image is drawn from
-    the seed in one order.
+    of an image 40 bytes a sample. The batches change no number but by rounding: the noise of an
+    image is drawn from the seed in one order.
     """
     if samples < 1 or max_bytes < 1:
         raise ConfigError(f"samples={samples}, max_bytes={max_bytes}: at least 1")

@@ -29,7 +29,7 @@ CAUGHT_BY = {
     "Adam without the power t": {"values"},
     "Adam with a moment for each slot of the batch": {"values"},
     "the upstream gradient mutated": {"gradient"},
-    "log(p + 1e-8) in place of logits": {"gradient", "values"},
+    "log(p + 1e-8) in place of logits": {"values"},
     "an update inside backward": {"gradient"},
     "float64 creeping into a float32 step": {"dtypes"},
     "noise of scale 0.01": {"values", "moments", "exact model"},
