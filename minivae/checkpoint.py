@@ -42,6 +42,8 @@ def load(path, device="cpu") -> VAE:
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
+    if not path.exists():
+        raise FileError(f"there is no file {path}")
     try:
         with safetensors.safe_open(path, "np") as file:
             about = json.loads(file.metadata()["minivae"])

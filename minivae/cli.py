@@ -1,16 +1,23 @@
-"""The command line: the options of `minivae train`, `minivae gradcheck` and `minivae evaluate`."""
+"""The command line: the commands and their options."""
 
 import argparse
 import math
 import sys
 
 from . import __version__
-from .commands import evaluate_command, gradcheck_command, train_command
+from .commands import gradcheck_command, train_command
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import MinivaeError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
 from .references import ARTICLE
+from .runs import (
+    evaluate_command,
+    interpolate_command,
+    reconstruct_command,
+    sample_command,
+    traverse_command,
+)
 
 DATA_DIR = "folder of MNIST's four files [$MINIVAE_DATA, else a cache and a download]"
 
@@ -76,17 +83,54 @@ def parser():
     add("--dtype", choices=("float64", "float32"), default="float64",
         help="of the gradient; the numbers beside it are always in double precision [%(default)s]")
     add("--json", metavar="FILE", help="write the rows of the tables")
-    add("--figure", metavar="FILE",
+    add("--figure", type=png, metavar="FILE",
         help="draw the error against the step size, for the last likelihood; a PNG file")
 
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="the test numbers of a saved run",
-        description="The means over the test set, and their standard errors.",
-    )
-    evaluate.set_defaults(command=evaluate_command)
+    sample = add_run_command(
+        commands, "sample", sample_command, "draw digits that nobody wrote",
+        "Decode z ~ N(0, I): digits that nobody wrote.")
+    add = sample.add_argument
+    add("--digit", type=int, choices=range(10), metavar="0…9",
+        help="the digit asked for, of a model with classes [each in its turn]")
+    add("--n", type=tiles, default=30, help="number of samples [%(default)s]")
+    add("--seed", type=seed, default=0, help="of z [%(default)s]")
+    add_out(sample, "sample")
+
+    reconstruct = add_run_command(
+        commands, "reconstruct", reconstruct_command, "test images, encoded and decoded",
+        "Test images, and under each what is decoded from the mean of its code.")
+    add = reconstruct.add_argument
+    add("--n", type=tiles, default=2, help="images of each digit, the first ones [%(default)s]")
+    add_out(reconstruct, "reconstruct", data=True)
+
+    traverse = add_run_command(
+        commands, "traverse", traverse_command, "what each latent dimension does",
+        "Move one latent dimension of an image's code from −2.5 to 2.5 and decode: a row a "
+        "dimension, that of the largest KL first.")
+    add = traverse.add_argument
+    add("--digit", type=int, choices=range(10), metavar="0…9", default=7,
+        help="start from the first test image of this digit [%(default)s]")
+    add("--n", type=tiles, default=20, help="dimensions at most [%(default)s]")
+    add_out(traverse, "traverse", data=True)
+
+    interpolate = add_run_command(
+        commands, "interpolate", interpolate_command, "the way from one digit to another",
+        "Decode the codes on the straight line between those of two test images; under each row "
+        "the pixels of the two, mixed in the same parts.")
+    add = interpolate.add_argument
+    add("--from", type=int, choices=range(10), metavar="0…9", default=3, dest="from_digit",
+        help="the digit to start from [%(default)s]")
+    add("--to", type=int, choices=range(10), metavar="0…9", default=8, dest="to_digit",
+        help="the digit to end at [%(default)s]")
+    add("--n", type=tiles, default=3,
+        help="pairs, of the first test images of the two digits [%(default)s]")
+    add_out(interpolate, "interpolate", data=True)
+
+    evaluate = add_run_command(
+        commands, "evaluate", evaluate_command, "the test numbers of a saved run",
+        "The means over the test set and their standard errors, in nats an image but for sse "
+        "(squared grey levels an image) and accuracy (a fraction); and a picture of them by digit.")
     add = evaluate.add_argument
-    add("run", metavar="RUN", help="a run folder of minivae train")
     add("--samples", type=count, metavar="S",
         help="estimate log p(x) by S samples an image, of q(z|x) and of the prior; an estimate "
         "with fewer than 10 effective samples is below log p(x) by an unknown amount, a lower "
@@ -94,8 +138,22 @@ def parser():
     add("--images", type=count, default=100, metavar="N",
         help="with --samples: of the first N test images [%(default)s]")
     add("--seed", type=seed, default=0, help="of the noise [%(default)s]")
-    add("--data-dir", metavar="DIR", help=DATA_DIR)
+    add_out(evaluate, "evaluate", data=True)
     return top
+
+
+def add_run_command(commands, name, command, help, description):
+    parser = commands.add_parser(name, help=help, description=description)
+    parser.set_defaults(command=command)
+    parser.add_argument("run", metavar="RUN", help="a run folder of minivae train")
+    return parser
+
+
+def add_out(command, name, data=False):
+    add = command.add_argument
+    if data:
+        add("--data-dir", metavar="DIR", help=DATA_DIR)
+    add("--out", type=png, metavar="FILE", help=f"the picture, a PNG [RUN/figures/{name}.png]")
 
 
 def add_model_options(command):
@@ -124,6 +182,12 @@ def count(text):
     return int(text)
 
 
+def tiles(text):
+    if not 1 <= int(text) <= 400:
+        raise argparse.ArgumentTypeError("from 1 to 400, for a picture has an end")
+    return int(text)
+
+
 def seed(text):
     if int(text) < 0:
         raise argparse.ArgumentTypeError("0 or more")
@@ -134,6 +198,12 @@ def rate(text):
     if not 0 < float(text) < math.inf:
         raise argparse.ArgumentTypeError("a finite number above 0")
     return float(text)
+
+
+def png(text):
+    if not text.endswith(".png"):
+        raise argparse.ArgumentTypeError("a name that ends in .png")
+    return text
 
 
 def widths(text):

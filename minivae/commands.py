@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, checkpoint, datasets, gradcheck, plots, training
+from . import __version__, checkpoint, datasets, gradcheck, plots, runs, training
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, FileError
-from .likelihood import estimate_log_p
 from .pairs import PAIRS
 from .references import ARTICLE, Protocol, card
 from .vae import VAE
@@ -69,7 +68,8 @@ def train_command(options):
     vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
     run = new_folder(options.out, options.data)
     styles = np.random.default_rng([options.seed, STYLES])
-    grid = []
+    first = runs.first_of_each(test[1])
+    grid, stages = {}, {}
     counts = {"train": len(images) - holdout, "validation": holdout, "test": len(test[0])}
     sizes = ", ".join(f"{n:,} for {split}" for split, n in counts.items())
     print(f"images of {options.data}: {sizes}")
@@ -81,7 +81,9 @@ def train_command(options):
         with open(run / "history.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
         checkpoint.save(vae, run / checkpoint.FILE_NAME)
-        grid.append(ten_digits(vae, styles))
+        grid[row["epoch"]] = ten_digits(vae, styles)
+        if row["epoch"] in (*runs.STAGES, protocol.epochs):
+            stages[f"epoch {row['epoch']}"] = vae.reconstruct(test[0][first])
 
     history = training.fit(
         vae,
@@ -114,9 +116,9 @@ def train_command(options):
     }
     checkpoint.write_atomically(run / "summary.json", json.dumps(summary, indent=2).encode())
     print(card(protocol, history[-1]))
-    for path in plots.save_figures(run / "figures", history, np.stack(grid)):
+    print(f"run folder: {run}; its pictures:")
+    for path in runs.save_figures(run / "figures", vae, history, grid, stages, test):
         print(path)
-    print(f"run folder: {run}")
 
 
 def gradcheck_command(options):
@@ -153,8 +155,9 @@ def gradcheck_command(options):
         print(options.json)
     if options.figure:
         about = f"{likelihood}, P = {len(theta):,} parameters, gradient in {options.dtype}"
-        plots.save_step_sizes(options.figure, loss, theta, dtheta, about)
-        print(options.figure)
+        ax = plots.step_sizes(loss, theta, dtheta, plots.new_ax(6.4, 4))
+        ax.set_title(f"{ax.get_title()}\n{about}")
+        print(plots.save(ax.figure, options.figure))
     if not passed:
         sys.exit(1)
 
@@ -178,30 +181,6 @@ def check_pairs(seed, dtype):
         )
         rows += report.rows
     return gradcheck.Report(rows, "both")
-
-
-def evaluate_command(options):
-    summary = Path(options.run) / "summary.json"
-    try:
-        data = json.loads(summary.read_text())["data"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileError(
-            f"{options.run} is no run folder of minivae train: no summary.json that names the data"
-        ) from error
-    vae = checkpoint.load(options.run)
-    images, labels = datasets.load(data, "test", options.data_dir)
-    print(f"test set of {data}, {len(images):,} images; nats an image; ± one standard error")
-    values = training.terms(vae, images, labels, options.seed)
-    for name in values:
-        standard_error = np.std(values[name], ddof=1) / math.sqrt(len(images))
-        digits = 4 if name in ("ce", "accuracy") else 2
-        print(f"{name:18} {np.mean(values[name]):10.{digits}f} ± {standard_error:.{digits}f}")
-    if options.samples:
-        first = images[: options.images]
-        elbo = -np.mean(values["neg_elbo"][: options.images])
-        print(f"ELBO of the first {len(first):,} images: {elbo:.2f} nats an image")
-        for proposal in ("q", "prior"):
-            print(estimate_log_p(vae, first, options.samples, proposal, options.seed), flush=True)
 
 
 def new_folder(out, data):

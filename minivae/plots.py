@@ -1,38 +1,73 @@
-"""Pictures of a run. A function that takes an `ax` of matplotlib draws into it and returns it."""
+"""Pictures. A function that takes an `ax` of matplotlib draws into it and returns it.
+
+White on black is what a model sees. Digits and labels tell things apart, not colours alone.
+"""
 
 import io
 import math
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from .checkpoint import write_atomically
+from .datasets import one_hot
+from .distributions import gaussian_kl_forward
+from .errors import DataError
 from .gradcheck import DIRECTION
 from .slopes import central_difference, complex_step
 
 TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-entropy"}
+BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito, as those below of Tol: for any eye
+TEN_COLOURS = (
+    "#332288", "#117733", "#CC6677", "#44AA99", "#AA4499",
+    "#999933", "#882255", "#6699CC", "#000000", "#DD7788",
+)
+TRAVERSED = tuple(i / 2 for i in range(-5, 6))  # values of a latent dimension, in σ of the prior
 
 
-def digit_grid(images, ax, side=28):
-    """images (epochs, columns, side · side) in [0, 1], the row of an epoch under that before it."""
-    rows, columns = images.shape[:2]
-    tiles = images.reshape(rows, columns, side, side).transpose(0, 2, 1, 3)
-    ax.imshow(tiles.reshape(rows * side, columns * side), cmap="gray", vmin=0, vmax=1)
-    ax.set_xticks(side * np.arange(columns) + side / 2, range(columns))
-    ax.set_yticks(side * np.arange(rows) + side / 2, range(1, rows + 1))
-    ax.tick_params(length=0)
-    ax.set_ylabel("epoch")
+def digit_grid(images, ax, rows=(), columns=()):
+    """images (R, C, side · side) in [0, 1] -> R rows of C digits; NaN is left blank.
+
+    rows, columns: the labels, one for each or none.
+    """
+    R, C, D = images.shape
+    side = math.isqrt(D)
+    if side * side != D:
+        raise DataError(f"an image of {D} pixels is no square")
+    tiles = images.reshape(R, C, side, side).transpose(0, 2, 1, 3)
+    ax.imshow(tiles.reshape(R * side, C * side), cmap="gray", vmin=0, vmax=1)
+    middle = (side - 1) / 2
+    ax.set_xticks(side * np.arange(len(columns)) + middle, columns)
+    ax.set_yticks(side * np.arange(len(rows)) + middle, rows)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.xaxis.set_label_position("top")
+    ax.spines[:].set_visible(False)
     return ax
+
+
+def in_rows(images, columns):
+    """images (n, D) -> (R, columns, D), the last row filled up with NaN."""
+    blanks = np.full((-len(images) % columns, images.shape[1]), np.nan)
+    return np.concatenate([images, blanks]).reshape(-1, columns, images.shape[1])
+
+
+def decimal(value):
+    return f"{value:.1f}".replace("-", "−")
 
 
 def loss_curve(history, term, ax):
     """A term of the history in nats, "loss_auto_encode" or "ce", over the epochs."""
     epochs = [row["epoch"] for row in history]
-    styles = {"train": ("o--", "training, as the weights moved"), "test": ("o-", "test")}
-    for split, (style, label) in styles.items():
+    styles = {
+        "train": ("o--", ORANGE, "training, as the weights moved"),
+        "test": ("s-", BLUE, "test"),
+    }
+    for split, (style, colour, label) in styles.items():
         if f"{split}_{term}" in history[0]:
             values = [row[f"{split}_{term}"] for row in history]
-            ax.plot(epochs, values, style, markersize=3, label=label)
+            ax.plot(epochs, values, style, color=colour, markersize=3, label=label)
     ax.set_title(TITLES[term])
     ax.set_xlabel("epoch")
     ax.set_ylabel("nats an image")
@@ -41,24 +76,123 @@ def loss_curve(history, term, ax):
     return ax
 
 
-def save_figures(folder, history, grid):
-    """Write samples.png, the grid (epochs, 10, D), and losses.png into a new folder -> paths."""
-    from matplotlib.figure import Figure
+def reconstructions(images, stages, ax, columns=10):
+    """images (n, D) in rows of `columns`, under each row the same of every stage {label: (n, D)}.
 
-    folder.mkdir()
-    paths = [folder / "losses.png", folder / "samples.png"]
-    terms = [term for term in TITLES if history[0][f"train_{term}"] is not None]
-    figure = Figure(figsize=(5 * len(terms), 3.6), layout="constrained")
-    for i, term in enumerate(terms, start=1):
-        loss_curve(history, term, figure.add_subplot(1, len(terms), i))
-    figure.savefig(paths[0], dpi=120)
-    figure = Figure(figsize=(5, 0.45 * len(grid) + 1.1), layout="constrained")
-    ax = digit_grid(grid, figure.add_subplot())
-    conditional = "ce" in terms
-    ax.set_title("After each epoch: " + ("one random style" if conditional else "ten samples"))
-    ax.set_xlabel("digit asked for" if conditional else "sample")
-    figure.savefig(paths[1], dpi=120)
-    return paths
+    A stage is a model's reconstruction of the images, from z = mu.
+    """
+    stages = {"original": images, **stages}
+    rows = np.stack([in_rows(stage, columns) for stage in stages.values()], axis=1)
+    return digit_grid(rows.reshape(-1, *rows.shape[2:]), ax, list(stages) * len(rows))
+
+
+def manifold(vae, ax, digit=0, n=21):
+    """What a model with two latent dimensions decodes over its plane; with classes, of one digit.
+
+    n · n codes z at equal steps of the probability of N(0, I): each tile is as probable.
+    """
+    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)])
+    across, up = np.meshgrid(quantiles, quantiles[::-1])
+    z = np.stack([across, up], axis=-1).reshape(-1, 2).astype(vae.dtype)
+    K = vae.config.num_classes
+    images = vae.decode(z, one_hot(np.full(n * n, digit), (n * n, K), vae.dtype) if K else None)
+    labels = [""] * n
+    for i in np.linspace(0, n - 1, 5).round().astype(int):
+        labels[i] = decimal(quantiles[i])
+    digit_grid(images.reshape(n, n, -1), ax, labels[::-1], labels)
+    ax.set_xlabel("z[0]")
+    ax.set_ylabel("z[1]")
+    return ax
+
+
+def posterior_means(vae, images, labels, ax):
+    """The mean of q(z|x) in the first two latent dimensions, each image drawn as its digit."""
+    mu, _ = vae.encode(images)
+    for digit, colour in zip(np.unique(labels), TEN_COLOURS):
+        x, y = mu[labels == digit, :2].T
+        ax.scatter(x, y, s=30, marker=f"${digit}$", color=colour, linewidths=0.2)
+    ax.set_aspect("equal")
+    ax.set_xlabel("z[0]")
+    ax.set_ylabel("z[1]")
+    return ax
+
+
+def kl_of_dimensions(vae, images):
+    """images (n, D) -> KL[q(z_j|x) ‖ p(z_j)] of each latent dimension j, mean of n, nats, (J,)."""
+    mu, var = vae.encode(images)
+    J = mu.shape[1]
+    return np.array([np.mean(gaussian_kl_forward(mu[:, [j]], var[:, [j]])) for j in range(J)])
+
+
+def kl_by_dimension(vae, images, ax):
+    """What each latent dimension says of these images: a bar a dimension, nats."""
+    kl = kl_of_dimensions(vae, images)
+    ax.bar(range(len(kl)), kl, color=BLUE)
+    ax.set_title(f"KL of each latent dimension, together {kl.sum():.1f} nats")
+    ax.set_xlabel("latent dimension")
+    ax.set_ylabel("nats an image")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def posterior_std(vae, images, ax):
+    """The histogram of σ of q(z_j|x) over these images, a column a dimension. Near 1: unused."""
+    std = np.sqrt(vae.encode(images)[1])
+    edges = np.linspace(0, max(1.1, std.max()), 45)
+    share = np.stack([np.histogram(column, edges)[0] for column in std.T], axis=1) / len(std)
+    mesh = ax.pcolormesh(np.arange(std.shape[1] + 1) - 0.5, edges, 100 * share, cmap="Greys")
+    ax.figure.colorbar(mesh, ax=ax, label="% of the images")
+    ax.axhline(1, color=ORANGE, linestyle="--")
+    ax.text(-0.4, 1.02, "σ of the prior", color=ORANGE)
+    ax.set_title("Posterior σ of each latent dimension")
+    ax.set_xlabel("latent dimension")
+    ax.set_ylabel("σ")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def traversal(vae, x, dimensions, ax, values=TRAVERSED):
+    """An image x (D,), decoded with one dimension of its code moved through values: a row each.
+
+    The other dimensions stay at mu of x, and of a model with classes its probabilities.
+    """
+    mu, _ = vae.encode(x[None])
+    z = np.tile(mu, (len(dimensions), len(values), 1))
+    for row, j in enumerate(dimensions):
+        z[row, :, j] = values
+    z = z.reshape(-1, mu.shape[1])
+    probs = np.repeat(vae.classify(x[None]), len(z), axis=0) if vae.classifier else None
+    images = vae.decode(z, probs).reshape(len(dimensions), len(values), -1)
+    digit_grid(images, ax, [f"z[{j}]" for j in dimensions], list(map(decimal, values)))
+    ax.set_xlabel("value of the one that moves")
+    return ax
+
+
+def interpolation(vae, x, x_to, ax, steps=11):
+    """From images x to x_to, (n, D): a row decoded between their codes, under it the pixels mixed.
+
+    Codes are mu and, of a model with classes, its probabilities, both on a straight line.
+    """
+    t = np.linspace(0, 1, steps, dtype=vae.dtype)[:, None]
+
+    def between(a, b):
+        return (a[:, None] + t * (b - a)[:, None]).reshape(-1, a.shape[1])
+
+    z = between(vae.encode(x)[0], vae.encode(x_to)[0])
+    probs = between(vae.classify(x), vae.classify(x_to)) if vae.classifier else None
+    both = np.stack([vae.decode(z, probs), between(x, x_to)]).reshape(2, len(x), steps, -1)
+    rows = both.swapaxes(0, 1).reshape(2 * len(x), steps, -1)
+    return digit_grid(rows, ax, ["codes", "pixels"] * len(x), [f"{step:.0%}" for step in t[:, 0]])
+
+
+def by_digit(values, labels, ax):
+    """A box a digit: the quartiles of values (n,) and the middle 90 % of them."""
+    digits = np.unique(labels)
+    groups = [values[labels == digit] for digit in digits]
+    median = {"color": BLUE, "linewidth": 2}
+    ax.boxplot(groups, positions=digits, whis=(5, 95), showfliers=False, medianprops=median)
+    ax.set_xlabel("digit")
+    return ax
 
 
 def step_sizes(loss, theta, dtheta, ax, seed=0):
@@ -79,8 +213,10 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
 
     steps = np.logspace(-30, 1, 63)
     central = steps[steps >= 1e-14]
-    ax.loglog(central, errors(central_difference, central), "s-", label="central differences")
-    ax.loglog(steps, np.maximum(errors(complex_step, steps), 1e-17), "o--", label="complex step")
+    curve = errors(central_difference, central)
+    ax.loglog(central, curve, "s-", color=ORANGE, label="central differences")
+    curve = np.maximum(errors(complex_step, steps), 1e-17)
+    ax.loglog(steps, curve, "o--", color=BLUE, label="complex step")
     ax.text(1e-15, 1e-3, "rounding: the difference\nloses its digits", ha="right")
     ax.text(10, 2e-16, "curvature\n(and kinks)", ha="right")
     ax.set_ylim(1e-18, 1e6)
@@ -91,13 +227,19 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
     return ax
 
 
-def save_step_sizes(path, loss, theta, dtheta, about):
-    """Write the figure of step_sizes to a PNG file; about: which model, for the title."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    ax = step_sizes(loss, theta, dtheta, figure.add_subplot())
-    ax.set_title(f"{ax.get_title()}\n{about}")
+def save(figure, path):
+    """Write a PNG file, whole or not at all -> path."""
     png = io.BytesIO()
-    figure.savefig(png, dpi=120)
+    figure.savefig(png, dpi=120, bbox_inches="tight")
     write_atomically(Path(path), png.getvalue())
+    return path
+
+
+def new_ax(width, height):
+    """An ax that fills a figure of its own; inches."""
+    return Figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def digits_ax(rows, columns):
+    """An ax for a grid of so many digits, half an inch each."""
+    return new_ax(0.5 * columns + 1, 0.5 * rows + 1)

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, plots, training
+from minivae import VAE, Adam, VAEConfig, datasets, errors, fit, load, runs, training
 from minivae.cli import main
 from minivae.commands import COLUMNS, STYLES, header, line
 from minivae.likelihood import ESTIMATION, neg_elbo
@@ -176,8 +176,10 @@ def test_train_leaves_a_run_folder(few_strokes, tmp_path, capsys):
     main(["train", "--epochs", "2", "--hidden", "16,8", "--latent", "3", "--out", str(out)])
     printed = capsys.readouterr().out
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
+        "figures/epochs.png",
+        "figures/latent.png",
         "figures/losses.png",
-        "figures/samples.png",
+        "figures/reconstructions.png",
         "history.jsonl",
         "model.safetensors",
         "summary.json",
@@ -192,7 +194,9 @@ def test_train_leaves_a_run_folder(few_strokes, tmp_path, capsys):
     assert summary["images"] == {"train": 300, "validation": 0, "test": 100}
     assert summary["config"] == json.loads(json.dumps(dataclasses.asdict(vae.config)))
     assert f"{history[-1]['test_neg_elbo']:.2f}" in printed
-    assert "no reference for this protocol" in printed and str(out) in printed
+    assert "no reference for this protocol" in printed
+    pictures = [str(path) for path in (out / "figures").iterdir()]
+    assert sorted(printed.splitlines()[-4:]) == sorted(pictures)
     images, labels = datasets.load("strokes", "test")
     assert evaluate(vae, images, labels)["nll"] == history[-1]["test_nll"]
 
@@ -281,7 +285,7 @@ def test_both_splits_come_from_the_folder_that_was_named(fitted, tmp_path, monke
 @pytest.mark.parametrize("plain", [False, True])
 def test_the_run_s_record_and_its_styles(few_strokes, tmp_path, monkeypatch, plain):
     pictures = []
-    monkeypatch.setattr(plots, "save_figures", lambda *given: pictures.append(given) or [])
+    monkeypatch.setattr(runs, "save_figures", lambda *given: pictures.append(given) or [])
     out = tmp_path / "run"
     arguments = "--epochs 2 --seed 5 --lr 0.002 --batch-size 60 --hidden 8 --latent 2 --holdout 30"
     start = time.perf_counter()
@@ -290,7 +294,7 @@ def test_the_run_s_record_and_its_styles(few_strokes, tmp_path, monkeypatch, pla
     summary = json.loads((out / "summary.json").read_text())
     expected = {"seed": 5, "epochs": 2, "lr": 0.002, "batch_size": 60, "dtype": "float32"}
     assert expected.items() <= summary.items()
-    [(_, history, grid)] = pictures
+    [(_, _, history, grid, stages, (shown, _))] = pictures
     assert summary["training_seconds"] == sum(row["seconds"] for row in history)
     assert all(0 < row["seconds"] for row in history) and summary["training_seconds"] < elapsed
     (images, labels), test = datasets.load("strokes"), datasets.load("strokes", "test")
@@ -300,9 +304,13 @@ def test_the_run_s_record_and_its_styles(few_strokes, tmp_path, monkeypatch, pla
     assert summary["final"]["validation_nll"] == validation["nll"]
     rng = np.random.default_rng([5, STYLES])
     z = [rng.standard_normal((10 if plain else 1, 2), dtype=np.float32) for _ in range(2)]
-    assert grid.shape == (2, 10, 784)
+    assert list(grid) == [1, 2] and list(stages) == ["epoch 1", "epoch 2"]
     probs = None if plain else np.eye(10)
-    assert np.array_equal(grid[1], vae.decode(np.broadcast_to(z[1], (10, 2)), probs))
+    assert np.array_equal(grid[2], vae.decode(np.broadcast_to(z[1], (10, 2)), probs))
+    first = [list(test[1]).index(digit) for digit in range(10)]
+    assert np.array_equal(stages["epoch 2"], vae.reconstruct(test[0][first]))
+    assert not np.array_equal(stages["epoch 1"], stages["epoch 2"])
+    assert np.array_equal(shown, test[0])
 
 
 def test_mnist_holds_out_its_first_5000_images(mnist, fitted, tmp_path):
