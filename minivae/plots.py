@@ -22,7 +22,7 @@ TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-
 BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito, as those below of Tol: for any eye
 TEN_COLOURS = (
     "#332288", "#117733", "#CC6677", "#44AA99", "#AA4499",
-    "#999933", "#882255", "#6699CC", "#000000", "#DD7788",
+    "#999933", "#882255", "#6699CC", "#000000", "#EE7733",
 )
 TRAVERSED = tuple(i / 2 for i in range(-5, 6))  # values of a latent dimension, in σ of the prior
 
@@ -86,7 +86,7 @@ def reconstructions(images, stages, ax, columns=10):
     return digit_grid(rows.reshape(-1, *rows.shape[2:]), ax, list(stages) * len(rows))
 
 
-def manifold(vae, ax, digit=0, n=21):
+def manifold(vae, ax, digit=0, n=17):
     """What a model with two latent dimensions decodes over its plane; with classes, of one digit.
 
     n · n codes z at equal steps of the probability of N(0, I): each tile is as probable.
@@ -230,7 +230,7 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
 def save(figure, path):
     """Write a PNG file, whole or not at all -> path."""
     png = io.BytesIO()
-    figure.savefig(png, dpi=120, bbox_inches="tight")
+    figure.savefig(png, dpi=140, bbox_inches="tight")
     write_atomically(Path(path), png.getvalue())
     return path
 
@@ -241,5 +241,5 @@ def new_ax(width, height):
 
 
 def digits_ax(rows, columns):
-    """An ax for a grid of so many digits, half an inch each."""
-    return new_ax(0.5 * columns + 1, 0.5 * rows + 1)
+    """An ax for a grid of so many digits, each about 0.4 inches."""
+    return new_ax(0.4 * columns + 1, 0.4 * rows + 1)

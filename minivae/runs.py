@@ -82,7 +82,7 @@ def manifold_figure(vae):
     """The plane; of a model with classes, a plane for each."""
     K = vae.config.num_classes
     if not K:
-        ax = plots.manifold(vae, plots.digits_ax(21, 21))
+        ax = plots.manifold(vae, plots.digits_ax(17, 17))
         ax.set_title("The plane of codes, decoded at equal steps of probability")
         return ax.figure
     figure = Figure(figsize=(15, 3.2 * math.ceil(K / 5)), layout="constrained")
