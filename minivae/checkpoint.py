@@ -1,10 +1,13 @@
-"""Saving and loading a model: safetensors, replaced atomically, checked before use."""
+"""Saving and loading: safetensors, replaced atomically, checked before use."""
 
 import dataclasses
+import glob
 import hashlib
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -12,22 +15,61 @@ import safetensors.numpy
 
 from .config import VAEConfig
 from .errors import ConfigError, FileError
-from .vae import VAE
+from .optim import Adam
+from .parameters import size
+from .vae import VAE, shapes_of
 
 FILE_NAME = "model.safetensors"
-FORMAT = 1
+FORMAT = 2
+LARGEST_HEADER = 1 << 20  # bytes; those of a deep model's names and config are some thousand
+DTYPES = {"F32": "float32", "F64": "float64"}
+WRONG_CONTENT = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def save(vae: VAE, path) -> Path:
+@dataclass
+class TrainingState:
+    """Where a training stands: with the weights, all that it needs to go on as if never stopped.
+
+    generator is the random generator's state at the start of the epoch that is under way; batches,
+    sums and seconds are those of this epoch so far. history has a row for each epoch before it.
+    options and pictures are the run's own: what JSON can say, and arrays of uint8 by name.
+    """
+
+    adam: Adam
+    generator: dict
+    batches: int = 0
+    sums: Any = 0.0
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+    options: dict = field(default_factory=dict)
+    pictures: dict = field(default_factory=dict)
+
+
+def save(vae: VAE, path, state: TrainingState | None = None) -> Path:
     """Write every parameter by its name, with the config in the metadata, to the file `path`.
 
-    The bytes go to a temporary file beside it, which is flushed to the disk and then takes its
-    place: at any moment there is the whole old file or the whole new one. Returns the path.
+    With a state also what a training needs to go on: Adam's moments and `state`. The bytes go to a
+    temporary file beside it, which is flushed to the disk and then takes its place: at any moment
+    there is the whole old file or the whole new one. Returns the path.
     """
     if vae.dtype == complex:
         raise ConfigError("a complex128 model is for gradient checks; save its astype('float64')")
     tensors = {name: np.ascontiguousarray(W) for name, W in vae.parameters().items()}
     about = {"format": FORMAT, "config": dataclasses.asdict(vae.config)}
+    if state:
+        adam = state.adam
+        about["training"] = {
+            "adam": {key: getattr(adam, key) for key in ("lr", "beta1", "beta2", "eps", "t")},
+            "generator": state.generator,
+            "batches": state.batches,
+            "sums": np.asarray(state.sums).tolist(),
+            "seconds": state.seconds,
+            "options": state.options,
+        }
+        history = json.dumps(state.history).encode()
+        tensors |= {"adam.m": adam.m, "adam.v": adam.v}
+        tensors["history"] = np.frombuffer(history, np.uint8)
+        tensors |= {f"pictures.{name}": images for name, images in state.pictures.items()}
     about["sha256"] = _digest(about, tensors)
     path = Path(path)
     write_atomically(path, safetensors.numpy.save(tensors, {"minivae": json.dumps(about)}))
@@ -39,41 +81,39 @@ def load(path, device="cpu") -> VAE:
 
     Raises FileError for what is missing, damaged, not of minivae, or of another architecture.
     """
+    return load_training(path, device)[0]
+
+
+def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
+    """The model, and the state that was saved with it."""
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
-    if not path.exists():
+    if not path.is_file():
         raise FileError(f"there is no file {path}")
     try:
-        with safetensors.safe_open(path, "np") as file:
-            about = json.loads(file.metadata()["minivae"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        if about["format"] != FORMAT:
-            raise FileError(f"{path} has format {about['format']}; this version reads {FORMAT}")
-        if about.pop("sha256") != _digest(about, tensors):
-            raise FileError(f"{path} is damaged: its content does not have the SHA-256 it states")
-        config = VAEConfig(**about["config"])
+        config, dtype, training, tensors = _read(path)
+        vae = VAE(config, dtype=dtype, device=device)
+        for name, W in vae.parameters().items():
+            W[...] = tensors[name]
+        return vae, _state(vae, training, tensors) if training else None
     except FileError:
         raise
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error}") from error
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (*WRONG_CONTENT, safetensors.SafetensorError) as error:
         raise FileError(f"{path} is no model of minivae: {error!r}") from error
-    vae = VAE(config, dtype=next(iter(tensors.values())).dtype, device=device)
-    expected = {name: W.shape for name, W in vae.parameters().items()}
-    found = {name: W.shape for name, W in tensors.items()}
-    if found != expected:
-        names = sorted(set(found.items()) ^ set(expected.items()))
-        raise FileError(f"{path} does not fit its config in {names}")
-    for name, W in vae.parameters().items():
-        W[...] = tensors[name]
-    return vae
 
 
 def write_atomically(path, content):
-    """Replace the file by these bytes, or leave it as it was and raise FileError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace the file by these bytes, or leave it as it was and raise FileError.
+
+    What an earlier process left half written, when it was killed, is swept away.
+    """
+    temporary = temporary_name(path)
     try:
+        for stale in left_behind(path):
+            stale.unlink(missing_ok=True)
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -82,8 +122,108 @@ def write_atomically(path, content):
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def temporary_name(path):
+    """Beside the path, for this process alone."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def left_behind(path):
+    """The temporary files or folders for this path of processes that are no more."""
+    names = path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
+    return [stale for stale in names if not _is_running(stale.name.split(".")[-2])]
+
+
+def sync_folder(folder):
+    """Let a new name in a folder outlast a power cut, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _is_running(pid):
+    """Is there a process of this number? What is no number belongs to none of ours: True."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):
+        return True
+    return True
+
+
+def _read(path):
+    """Everything in the file, checked: the architecture before its tensors are read."""
+    with open(path, "rb") as file:
+        header = file.read(8)
+    if len(header) < 8 or int.from_bytes(header, "little") > LARGEST_HEADER:
+        raise FileError(f"{path} is no model of minivae: it is cut, or no safetensors file")
+    with safetensors.safe_open(path, "np") as file:
+        about = json.loads(file.metadata()["minivae"])
+        if about["format"] != FORMAT:
+            raise FileError(
+                f"{path} has format {about['format']}; this version of minivae reads {FORMAT}"
+            )
+        config = VAEConfig(**about["config"])
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        found = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+        dtype = _check_architecture(path, config, found, "training" in about)
+        tensors = {name: file.get_tensor(name) for name in found}
+    if about.pop("sha256") != _digest(about, tensors):
+        raise FileError(f"{path} is damaged: its content does not have the SHA-256 it states")
+    return config, dtype, about.get("training"), tensors
+
+
+def _check_architecture(path, config, found, training):
+    """found: {name: (shape, dtype)} -> the dtype of the weights, or a FileError that lists all."""
+    shapes = shapes_of(config)
+    dtype = found.get(next(iter(shapes)), (None, "F32"))[1]
+    expected = {name: (shape, dtype) for name, shape in shapes.items()}
+    record = {name for name in found if name == "history" or name.startswith("pictures.")}
+    if training:
+        expected |= dict.fromkeys(("adam.m", "adam.v"), ((size(shapes),), dtype))
+        expected |= {name: (found[name][0], "U8") for name in record}
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} is unexpected" for name in found if name not in expected]
+    faults += [
+        f"{name} is {found[name]}, not {expected[name]}"
+        for name in expected
+        if name in found and found[name] != expected[name]
+    ]
+    if faults or dtype not in DTYPES:
+        raise FileError(f"{path} does not fit its config: {', '.join(faults) or dtype}")
+    return DTYPES[dtype]
+
+
+def _state(vae, training, tensors):
+    np.random.default_rng().bit_generator.state = training["generator"]  # refuses what is none
+    adam = Adam(vae.theta, **{key: float(x) for key, x in training["adam"].items() if key != "t"})
+    adam.t = int(training["adam"]["t"])
+    adam.m[...], adam.v[...] = tensors["adam.m"], tensors["adam.v"]
+    pictures = {
+        name.removeprefix("pictures."): images
+        for name, images in tensors.items()
+        if name.startswith("pictures.")
+    }
+    return TrainingState(
+        adam,
+        training["generator"],
+        int(training["batches"]),
+        np.array(training["sums"], float),
+        float(training["seconds"]),
+        list(json.loads(tensors["history"].tobytes())),
+        dict(training["options"]),
+        pictures,
+    )
 
 
 def _digest(about, tensors):

@@ -2,13 +2,14 @@
 
 import argparse
 import math
+import os
 import sys
 
 from . import __version__
-from .commands import gradcheck_command, train_command
+from .commands import RECORDED, gradcheck_command, train_command
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
-from .errors import MinivaeError
+from .errors import ConfigError, MinivaeError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
 from .references import ARTICLE
 from .runs import (
@@ -24,13 +25,27 @@ DATA_DIR = "folder of MNIST's four files [$MINIVAE_DATA, else a cache and a down
 
 def main(argv=None):
     options = parser().parse_args(argv)
+    options.given = vars(parser(defaults=False).parse_args(argv))
     try:
         options.command(options)
+        sys.stdout.flush()
     except MinivaeError as error:
+        if options.debug:
+            raise
+        if isinstance(error, ConfigError):
+            print(f"minivae: {error}", file=sys.stderr)
+            sys.exit(2)
         sys.exit(f"minivae: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Who read the output has left: quietly so do we, also when Python flushes it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
-def parser():
+def parser(defaults=True):
+    """defaults=False: an option of `train` that is not typed is None."""
     top = argparse.ArgumentParser(prog="minivae", description="A variational autoencoder by hand.")
     top.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = top.add_subparsers(required=True, metavar="command")
@@ -59,6 +74,11 @@ def parser():
         help="of the arithmetic [%(default)s]")
     add("--data-dir", metavar="DIR", help=DATA_DIR)
     add("--out", metavar="DIR", help="the run folder, a new one [runs/DATA, runs/DATA-2, …]")
+    add("--overwrite", action="store_true", help="replace the run folder --out names")
+    add("--resume", metavar="RUN",
+        help="go on with a run that was stopped, with its own options; --epochs may be more")
+    if not defaults:
+        train.set_defaults(**dict.fromkeys(RECORDED))
 
     check = commands.add_parser(
         "gradcheck",
@@ -139,6 +159,8 @@ def parser():
         help="with --samples: of the first N test images [%(default)s]")
     add("--seed", type=seed, default=0, help="of the noise [%(default)s]")
     add_out(evaluate, "evaluate", data=True)
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", help="show where an error comes from")
     return top
 
 

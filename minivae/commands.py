@@ -1,8 +1,6 @@
 """What the commands do: each takes the options that cli.py has read."""
 
-import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import platform
@@ -11,16 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, checkpoint, datasets, gradcheck, plots, runs, training
+from . import __version__, checkpoint, datasets, gradcheck, plots, record, runs, training
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
-from .errors import ConfigError, FileError
+from .errors import ConfigError
 from .pairs import PAIRS
 from .references import ARTICLE, Protocol, card
 from .vae import VAE
 
 PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
 STYLES = 3  # the random stream of the pictures; see training.EPOCHS
+RECORDED = (  # the options that a run keeps for itself when it goes on
+    "data", "epochs", "batch_size", "lr", "latent", "hidden", "activation", "likelihood",
+    "decoder_std", "decoder_output", "beta", "no_classifier", "cut_label_gradient", "holdout",
+    "seed", "dtype",
+)
 TERMS = {"nll": ".2f", "sse": ".2f", "kl": ".2f", "ce": ".3f", "accuracy": ".4f",
          "loss_auto_encode": ".2f"}
 COLUMNS = [  # of the line that an epoch prints: the key of the history in two parts, the format
@@ -52,50 +55,69 @@ def config_of(options, likelihood):
 def protocol_of(options):
     """What the options ask for, but for the seed and where things lie."""
     config = config_of(options, options.likelihood)
-    holdout = options.holdout
-    if holdout is None:
-        holdout = ARTICLE.holdout if options.data == "mnist" else 0
-    return Protocol(options.data, holdout, config, options.epochs, options.batch_size, options.lr)
+    return Protocol(
+        options.data, options.holdout, config, options.epochs, options.batch_size, options.lr
+    )
 
 
 def train_command(options):
+    found = record.open_run(options.resume, options.given) if options.resume else None
+    if found:
+        vae, state = found
+        vars(options).update(state.options)
+    if options.holdout is None:
+        options.holdout = ARTICLE.holdout if options.data == "mnist" else 0
     protocol = protocol_of(options)
     holdout = protocol.holdout
     images, labels = datasets.load(options.data, "train", options.data_dir)
     test = datasets.load(options.data, "test", options.data_dir)
     if not 0 <= holdout < len(images):
         raise ConfigError(f"--holdout {holdout}: there are {len(images)} training images")
-    vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
-    run = new_folder(options.out, options.data)
-    styles = np.random.default_rng([options.seed, STYLES])
-    first = runs.first_of_each(test[1])
-    grid, stages = {}, {}
+    if found:
+        run = Path(options.resume)
+    else:
+        vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
+        state = training.start(vae, protocol.lr, options.seed)
+        state.options = {name: getattr(options, name) for name in RECORDED}
+        run = record.new_folder(options, vae, state)
     counts = {"train": len(images) - holdout, "validation": holdout, "test": len(test[0])}
     sizes = ", ".join(f"{n:,} for {split}" for split, n in counts.items())
     print(f"images of {options.data}: {sizes}")
     print(f"{vae.theta.size:,} parameters; losses in nats an image")
     print(header())
+    for row in state.history:
+        print(line(row))
+    first = runs.first_of_each(test[1])
+
+    def on_step():
+        if stopped:
+            record.save(run, vae, state)
+            print(f"stopped; minivae train --resume {run} goes on", file=sys.stderr)
+            sys.exit(128 + stopped[0])
 
     def on_epoch(row):
+        epoch = row["epoch"]
+        if epoch in runs.shown(protocol.epochs):
+            style = np.random.default_rng([options.seed, STYLES, epoch])
+            record.add_picture(state, f"digits.{epoch}", ten_digits(vae, style))
+        if epoch in (*runs.STAGES, protocol.epochs):
+            record.add_picture(state, f"test.{epoch}", vae.reconstruct(test[0][first]))
+        record.save(run, vae, state)
         print(line(row), flush=True)
-        with open(run / "history.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
-        checkpoint.save(vae, run / checkpoint.FILE_NAME)
-        grid[row["epoch"]] = ten_digits(vae, styles)
-        if row["epoch"] in (*runs.STAGES, protocol.epochs):
-            stages[f"epoch {row['epoch']}"] = vae.reconstruct(test[0][first])
 
-    history = training.fit(
-        vae,
-        (images[holdout:], labels[holdout:]),
-        test,
-        epochs=protocol.epochs,
-        batch_size=protocol.batch_size,
-        lr=protocol.lr,
-        seed=options.seed,
-        progress=True,
-        on_epoch=on_epoch,
-    )
+    with record.stop_signals() as stopped:
+        history = training.fit(
+            vae,
+            (images[holdout:], labels[holdout:]),
+            test,
+            epochs=protocol.epochs,
+            batch_size=protocol.batch_size,
+            seed=options.seed,
+            progress=True,
+            on_step=on_step,
+            on_epoch=on_epoch,
+            state=state,
+        )
     final = dict(history[-1])
     if holdout:
         validation = training.evaluate(vae, images[:holdout], labels[:holdout], options.seed)
@@ -117,7 +139,7 @@ def train_command(options):
     checkpoint.write_atomically(run / "summary.json", json.dumps(summary, indent=2).encode())
     print(card(protocol, history[-1]))
     print(f"run folder: {run}; its pictures:")
-    for path in runs.save_figures(run / "figures", vae, history, grid, stages, test):
+    for path in runs.save_figures(run / "figures", vae, state, test):
         print(path)
 
 
@@ -181,22 +203,6 @@ def check_pairs(seed, dtype):
         )
         rows += report.rows
     return gradcheck.Report(rows, "both")
-
-
-def new_folder(out, data):
-    """Make the folder that was asked for, or the first free one of runs/DATA, runs/DATA-2, …"""
-    try:
-        if out is not None:
-            Path(out).mkdir(parents=True)
-            return Path(out)
-        Path("runs").mkdir(exist_ok=True)
-        for i in itertools.count(1):
-            path = Path("runs", data if i == 1 else f"{data}-{i}")
-            with contextlib.suppress(FileExistsError):
-                path.mkdir()
-                return path
-    except OSError as error:
-        raise FileError(f"cannot make a new run folder: {error}") from error
 
 
 def ten_digits(vae, rng):

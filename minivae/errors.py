@@ -17,5 +17,13 @@ class FileError(MinivaeError, OSError):
     """A file or a download is missing, damaged, or not what its name says."""
 
 
+class DivergedError(MinivaeError, FloatingPointError):
+    """A loss or a gradient is not finite."""
+
+
+class OutOfMemoryError(MinivaeError, MemoryError):
+    """A step needs more memory than there is."""
+
+
 class DeviceError(MinivaeError, RuntimeError):
     """The device that was asked for cannot be used."""

@@ -15,33 +15,40 @@ STAGES = (1, 9)  # the epochs, beside the last, whose reconstructions are kept: 
 MOST_ROWS = 20  # of the grid of epochs
 
 
-def save_figures(folder, vae, history, grid, stages, test):
-    """Draw into a new folder what there is to see after training -> paths.
+def save_figures(folder, vae, state, test):
+    """Draw what there is to see after training -> paths.
 
-    grid: {epoch: ten digits (10, D)}; stages: {label: reconstructions (10, D)} of the first test
-    image of each digit; test: images (n, D), labels (n,).
+    state: its history, and its pictures digits.EPOCH, ten of them, and test.EPOCH, the
+    reconstructions of the first test image of each digit; test: images (n, D), labels (n,).
     """
     images, labels = test
+    epochs = range(1, len(state.history) + 1)
+    kept = state.pictures
+    grid = {i: kept[f"digits.{i}"] / 255 for i in epochs if f"digits.{i}" in kept}
+    last = epochs[-1]
+    stages = {f"epoch {i}": kept[f"test.{i}"] / 255 for i in (*STAGES, last) if i <= last}
     figures = {
         "epochs": epochs_figure(grid, vae.classifier),
-        "losses": losses_figure(history),
+        "losses": losses_figure(state.history),
         "reconstructions": reconstructions_figure(images[first_of_each(labels)], stages),
         "latent": latent_figure(vae, images),
     }
     if vae.config.latent_dim == 2:
         figures["posterior"] = posterior_figure(vae, images[:1500], labels[:1500])
         figures["manifold"] = manifold_figure(vae)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return [plots.save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
+def shown(epochs):
+    """The epochs that the grid shows: all, or of a long run twenty."""
+    return np.unique(np.linspace(1, epochs, MOST_ROWS).round().astype(int))
+
+
 def epochs_figure(grid, conditional):
-    """The article's: a row an epoch, of a long run twenty of them; a column a digit or sample."""
-    epochs = list(grid)
-    shown = np.unique(np.linspace(0, len(epochs) - 1, MOST_ROWS).round().astype(int))
-    rows = [epochs[i] for i in shown]
-    ax = plots.digits_ax(len(rows), 10)
-    plots.digit_grid(np.stack([grid[epoch] for epoch in rows]), ax, rows, range(10))
+    """The article's: a row an epoch, a column a digit or sample."""
+    ax = plots.digits_ax(len(grid), 10)
+    plots.digit_grid(np.stack(list(grid.values())), ax, list(grid), range(10))
     ax.set_title("After each epoch: " + ("one random style" if conditional else "ten samples"))
     ax.set_xlabel("digit asked for" if conditional else "sample")
     ax.set_ylabel("epoch")

@@ -1,13 +1,15 @@
 """The loop: epochs of mini-batches, and the numbers that they leave behind."""
 
+import dataclasses
 import time
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from .checkpoint import TrainingState
 from .datasets import as_rows, minibatches, one_hot
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, DivergedError, OutOfMemoryError
 from .likelihood import neg_elbo
 from .optim import Adam
 from .vae import VAE
@@ -27,7 +29,9 @@ def fit(
     seed=0,
     *,
     progress=False,
+    on_step=None,
     on_epoch=None,
+    state: TrainingState | None = None,
 ) -> list[dict]:
     """Train in place with Adam -> history, one dict an epoch.
 
@@ -36,8 +40,12 @@ def fit(
     there is a test set, test_: nll, kl, ce, loss_auto_encode = nll + kl (nats an image), sse
     (squared error an image), accuracy (a fraction), and test_neg_elbo (nats an image). ce and
     accuracy are None without classes. train_ is the mean over the epoch as the weights moved, one
-    sample of z an image; a smaller last batch counts by its size. on_epoch(row) is called after
-    each epoch; progress draws a bar.
+    sample of z an image; a smaller last batch counts by its size. on_step() is called after
+    each step, on_epoch(row) after each epoch; progress draws a bar.
+
+    state, of `start` or of a checkpoint, is kept up to date: with the same data, batch_size and
+    seed a training goes on from it to the same bits. Raises DivergedError, before the weights are
+    touched, where a loss or a gradient is not finite.
     """
     if epochs < 0 or batch_size < 1 or not 0 < lr < np.inf:
         raise ConfigError(f"epochs={epochs}, batch_size={batch_size}, lr={lr}: at least 0, 1, > 0")
@@ -45,38 +53,77 @@ def fit(
     if test is not None:
         test = _checked(vae, *test)
     N, J = len(images), vae.config.latent_dim
-    rng = np.random.default_rng([seed, EPOCHS])
-    adam = Adam(vae.theta, lr=lr)
-    history = []
-    for epoch in range(1, epochs + 1):
+    state = state or start(vae, lr, seed)
+    rng = np.random.default_rng()
+    rng.bit_generator.state = state.generator
+    while len(state.history) < epochs:
+        epoch = len(state.history) + 1
         order = rng.permutation(N)
         noise = rng.standard_normal((N, J), dtype=np.float32)
-        sums: Any = 0.0
-        start = time.perf_counter()
+        batches = list(zip(minibatches(order, batch_size), minibatches(noise, batch_size)))
+        began = time.perf_counter() - state.seconds
         with tqdm(
             desc=f"epoch {epoch}/{epochs}",
             total=N,
+            initial=state.batches * batch_size,
             unit=" images",
             leave=False,
             disable=None if progress else True,  # None: drawn on a terminal only
         ) as bar:
-            batches = zip(minibatches(order, batch_size), minibatches(noise, batch_size))
-            for rows, eps in batches:
-                _, acts = vae.forward(images[rows], eps, None if y is None else y[rows])
-                vae.backward(acts)
-                adam.step(vae.theta, vae.dtheta)
-                sums = sums + np.sum(np.stack(_terms(acts)), axis=1, dtype=np.float64)
+            for rows, eps in batches[state.batches :]:
+                try:
+                    loss, acts = vae.forward(images[rows], eps, None if y is None else y[rows])
+                    vae.backward(acts)
+                except MemoryError as error:
+                    raise OutOfMemoryError(
+                        f"a batch of {len(rows)} images needs more memory: {error}"
+                    ) from error
+                if fault := _not_finite(vae, loss, acts):
+                    raise DivergedError(
+                        f"epoch {epoch}, step {state.adam.t + 1}, learning rate {state.adam.lr}: "
+                        f"{fault} is not finite"
+                    )
+                state.adam.step(vae.theta, vae.dtheta)
+                state.sums = state.sums + np.sum(np.stack(_terms(acts)), axis=1, dtype=np.float64)
+                state.batches += 1
+                state.seconds = time.perf_counter() - began
                 bar.update(len(rows))
-        row = {"epoch": epoch, "step": adam.t, "seconds": time.perf_counter() - start}
-        means = {"train": _means(sums, N)}
+                if on_step:
+                    on_step()
+        row = {"epoch": epoch, "step": state.adam.t, "seconds": state.seconds}
+        means = {"train": _means(state.sums, N)}
         if test is not None:
             means["test"] = evaluate(vae, test[0], test[1], seed)
         for split, values in means.items():
             row |= {f"{split}_{name}": value for name, value in values.items()}
-        history.append(row)
+        state.history.append(row)
+        state.generator = rng.bit_generator.state
+        state.batches, state.sums, state.seconds = 0, 0.0, 0.0
         if on_epoch:
             on_epoch(row)
-    return history
+    return state.history
+
+
+def start(vae: VAE, lr=1e-3, seed=0) -> TrainingState:
+    """The state of a training before its first step."""
+    generator = np.random.default_rng([seed, EPOCHS]).bit_generator.state
+    return TrainingState(Adam(vae.theta, lr=lr), dict(generator))
+
+
+def _not_finite(vae, loss, acts):
+    """The name of the first value, or else gradient, that is not finite; None where all are."""
+    if not np.isfinite(loss):
+        for field in dataclasses.fields(acts):
+            value = getattr(acts, field.name)
+            for x in value if isinstance(value, list) else [value]:
+                if hasattr(x, "shape") and not np.all(np.isfinite(x)):
+                    return field.name
+        return "the loss"
+    # One pass over dtheta; a sum of squares can overflow though each is finite, so look closer.
+    if np.isfinite(vae.dtheta @ vae.dtheta):
+        return None
+    named = ((f"the gradient of {name}", g) for name, g in vae.gradients().items())
+    return next((name for name, g in named if not np.all(np.isfinite(g))), None)
 
 
 def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:

@@ -66,8 +66,17 @@ class VAE:
             raise ConfigError(f"dtype={dtype!r}: float32, float64 or complex128")
         if device != "cpu":
             raise DeviceError(f"device={device!r}: this version computes on the CPU, device='cpu'")
-        self.config = config = config or VAEConfig()
+        self.config = config or VAEConfig()
         self.dtype = np.dtype(dtype)
+        shapes = self._make_networks()
+        self.theta = glorot_uniform(shapes, seed).astype(self.dtype)
+        self.dtheta = np.zeros_like(self.theta)
+        self._parameters = views(self.theta, shapes)
+        self._gradients = views(self.dtheta, shapes)
+
+    def _make_networks(self):
+        """The networks of the config, without weights -> {name: shape} of these."""
+        config = self.config
         D, J, K = config.data_dim, config.latent_dim, config.num_classes
         activation = ACTIVATION_PAIRS[config.activation]
         self.likelihood = LIKELIHOODS[config.likelihood](config)
@@ -87,11 +96,7 @@ class VAE:
         ]
         networks += [self.decoder, *self.decoder_heads]
 
-        shapes = {name: shape for part in networks for name, shape in part.shapes.items()}
-        self.theta = glorot_uniform(shapes, seed).astype(self.dtype)
-        self.dtheta = np.zeros_like(self.theta)
-        self._parameters = views(self.theta, shapes)
-        self._gradients = views(self.dtheta, shapes)
+        return {name: shape for part in networks for name, shape in part.shapes.items()}
 
     def forward(self, x, eps, labels=None):
         """(E16)  loss = 1/B Σ_i (nll_i + β kl_i + w ce_i),  β = beta, w = classifier_weight
@@ -239,3 +244,10 @@ class VAE:
             code = np.concatenate([code, probs], axis=1)
         h = self.decoder.forward(code, self._parameters)[-1]
         return [head.forward(h, self._parameters) for head in self.decoder_heads]
+
+
+def shapes_of(config):
+    """{name: shape} of the parameters of a model, which is not made."""
+    vae = VAE.__new__(VAE)
+    vae.config = config
+    return vae._make_networks()

@@ -1,0 +1,509 @@
+"""What a run survives: a table of faults, each tried.
+
+docs/reliability.md lists the promises, each with the test of this file that holds it.
+"""
+
+import dataclasses
+import errno
+import json
+import os
+import pickle
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from minivae import VAE, VAEConfig, checkpoint, datasets, errors, fit, load, record, save, training
+from minivae.cli import main
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["--hidden", "8", "--latent", "2"]
+CONFIG = VAEConfig(latent_dim=2, encoder_layers=(8,), decoder_layers=(8,), classifier_layers=(8,))
+# A program of its own: `minivae` on three batches of strokes an epoch, that saves all the time.
+DRIVER = """
+import sys
+from minivae import datasets
+from minivae.cli import main
+datasets.STROKES = {"train": (300, 0), "test": (100, 1)}
+main(sys.argv[1:])
+"""
+
+
+def driver(*arguments, **options):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", DRIVER, "train", *SMALL, *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def wait(process):
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def outcome(run):
+    """What two runs of the same bits share: weights, moments, the generator, the numbers."""
+    vae, state = checkpoint.load_training(run)
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in state.history]
+    pictures = {name: x.tobytes() for name, x in state.pictures.items()}
+    bits = (vae.theta.tobytes(), state.adam.m.tobytes(), state.adam.v.tobytes())
+    return bits, state.adam.t, state.generator, rows, pictures
+
+
+def history(run):
+    return [json.loads(text) for text in (run / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Six epochs that nobody interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    code, _, err = wait(driver("--epochs", 6, "--out", run))
+    assert code == 0, err
+    return run
+
+
+# While it runs
+
+
+def stopped_after(steps, number=signal.SIGINT):
+    """A stand-in for training.fit whose state has a signal sent after so many steps."""
+    fit = training.fit
+
+    def interrupted(*given, on_step, state, **options):
+        def step():
+            if state.adam.t == steps:
+                os.kill(os.getpid(), number)
+            on_step()
+
+        return fit(*given, on_step=step, state=state, **options)
+
+    return interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_a_signal_saves_where_the_run_stands_and_it_goes_on_to_the_same_bits(
+    few_strokes, tmp_path, monkeypatch, capsys, whole, steps, number
+):
+    run = tmp_path / "run"
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(training, "fit", stopped_after(steps, number))
+        main(["train", *SMALL, "--epochs", "6", "--out", str(run)])
+    assert stop.value.code == 128 + number and signal.getsignal(number) == before
+    assert f"minivae train --resume {run} goes on" in capsys.readouterr().err
+    _, state = checkpoint.load_training(run)
+    assert state.adam.t == steps and len(state.history) == (steps - 1) // 3
+    main(["train", "--resume", str(run)])
+    assert outcome(run) == outcome(whole)
+    assert [row["epoch"] for row in history(run)] == [1, 2, 3, 4, 5, 6]
+    assert (run / "figures" / "epochs.png").is_file() and (run / "summary.json").is_file()
+
+
+def test_a_second_signal_leaves_at_once(tmp_path):
+    process = driver("--epochs", 100000, "--out", tmp_path / "run")
+    while not (tmp_path / "run").exists():
+        time.sleep(0.01)
+    with record.stop_signals() as noted:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert noted == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    code, _, err = wait(process)
+    assert code == 130 and "Traceback" not in err and "goes on" in err
+
+
+def killed(run, delay):
+    """Train, and go on, with a SIGKILL after each delay -> the number of kills."""
+    process = driver("--epochs", 6, "--resume", run)
+    try:
+        process.communicate(timeout=delay)
+        return 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return 1
+
+
+def survive(run, kills, whole):
+    rng = random.Random(0)
+    done = 0
+    while done < kills:
+        shutil.rmtree(run, ignore_errors=True)
+        while killed(run, rng.uniform(0.5, 1.6)):
+            done += 1
+            if run.exists():
+                load(run)
+        assert outcome(run) == outcome(whole)
+        assert [row["epoch"] for row in history(run)] == [1, 2, 3, 4, 5, 6]
+    return done
+
+
+def test_5_kills_at_random_moments(tmp_path, whole):
+    assert survive(tmp_path / "run", 5, whole) >= 5
+
+
+@pytest.mark.slow
+def test_25_kills_at_random_moments(tmp_path, whole):
+    assert survive(tmp_path / "run", 25, whole) >= 25
+
+
+def test_a_kill_leaves_no_half_written_files_for_ever(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True)  # fmt: skip
+    path = tmp_path / "model.safetensors"
+    stale = tmp_path / f".model.safetensors.{dead.stdout.strip()}.tmp"
+    running = tmp_path / f".model.safetensors.{os.getppid()}.tmp"
+    for file in (stale, running):
+        file.touch()
+    save(VAE(CONFIG), path)
+    assert not stale.exists() and running.exists()
+
+
+def diverging(**options):
+    images, labels, _ = datasets.strokes(60)
+    vae = VAE(dataclasses.replace(CONFIG, decoder_output="identity"))
+    with np.errstate(all="ignore"):
+        fit(vae, (images, labels), batch_size=10, epochs=5, **options)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_named():
+    with pytest.raises(errors.DivergedError, match=r"epoch 1, step 2, learning rate 1e\+30: \w+ is"):
+        diverging(lr=1e30)
+    with pytest.raises(FloatingPointError):
+        diverging(lr=1e30)
+
+
+def test_a_gradient_that_is_not_finite_is_named_and_touches_no_weight(monkeypatch):
+    vae = VAE(CONFIG)
+    before = vae.theta.copy()
+    images, labels, _ = datasets.strokes(20)
+    backward = VAE.backward
+
+    def broken(self, acts):
+        backward(self, acts)
+        self.gradients()["encoder.mu.b"][1] = np.inf
+        self.gradients()["decoder.out.W"][0, 0] = np.nan
+
+    monkeypatch.setattr(VAE, "backward", broken)
+    with pytest.raises(errors.DivergedError, match="step 1, .* the gradient of encoder.mu.b"):
+        fit(vae, (images, labels))
+    assert np.array_equal(vae.theta, before)
+
+
+def test_large_finite_gradients_are_no_fault(monkeypatch):
+    images, labels, _ = datasets.strokes(20)
+    backward = VAE.backward
+
+    def large(self, acts):
+        backward(self, acts)
+        self.dtheta[...] = 1e30  # whose square is more than float32 has
+
+    monkeypatch.setattr(VAE, "backward", large)
+    with np.errstate(over="ignore"):
+        fit(VAE(CONFIG), (images, labels), epochs=1)
+
+
+def test_the_last_good_checkpoint_of_a_diverged_run_stays(few_strokes, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    backward = VAE.backward
+
+    def broken(self, acts):
+        backward(self, acts)
+        if (run / "history.jsonl").exists():
+            self.dtheta[0] = np.nan
+
+    monkeypatch.setattr(VAE, "backward", broken)
+    with pytest.raises(SystemExit, match="epoch 2, step 4, learning rate 0.001") as stop:
+        main(["train", *SMALL, "--epochs", "3", "--out", str(run)])
+    assert "\n" not in stop.value.code
+    _, state = checkpoint.load_training(run)
+    assert state.adam.t == 3 and len(history(run)) == 1
+    monkeypatch.undo()
+
+
+def test_out_of_memory_tells_the_batch_and_the_bytes_and_leaves_the_weights(monkeypatch):
+    vae = VAE(CONFIG)
+    before = vae.theta.copy()
+    images, labels, _ = datasets.strokes(20)
+
+    def full(self, x, eps, labels=None):
+        raise MemoryError("Out of memory allocating 1,024 bytes")
+
+    monkeypatch.setattr(VAE, "forward", full)
+    with pytest.raises(errors.OutOfMemoryError, match="batch of 7 images .* 1,024 bytes"):
+        fit(vae, (images, labels), batch_size=7)
+    assert np.array_equal(vae.theta, before)
+
+
+def limited():
+    """Let this process write no file of more than 20 kB: errno EFBIG, as a full disk is ENOSPC."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_a_disk_that_is_full_leaves_the_old_checkpoint_and_names_the_file(tmp_path):
+    run = tmp_path / "run"
+    code, _, err = wait(driver("--epochs", 2, "--out", run))
+    assert code == 0, err
+    before = (run / "model.safetensors").read_bytes()
+    code, _, err = wait(driver("--epochs", 4, "--resume", run, preexec_fn=limited))
+    assert code == 1 and "model.safetensors cannot be written: File too large" in err
+    assert (run / "model.safetensors").read_bytes() == before
+    assert not list(run.glob(".*")) and "Traceback" not in err
+    code, _, err = wait(driver("--epochs", 4, "--resume", run))
+    assert code == 0 and len(history(run)) == 4
+
+
+# Resume
+
+
+def test_a_finished_run_ends_with_0_and_the_same_weights(whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    before = (run / "model.safetensors").read_bytes()
+    code, out, err = wait(driver("--resume", run))
+    assert code == 0 and out.splitlines()[-1].endswith("latent.png") or "manifold" in out, err
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_more_epochs_go_on_to_the_bits_of_a_longer_run(tmp_path, whole):
+    run = tmp_path / "run"
+    assert wait(driver("--epochs", 4, "--out", run))[0] == 0
+    assert wait(driver("--epochs", 6, "--resume", run, "--out", run, "--data-dir", "."))[0] == 0
+    bits, *numbers = outcome(run)
+    whole_bits, *whole_numbers = outcome(whole)
+    assert bits == whole_bits and numbers[:3] == whole_numbers[:3]
+
+
+@pytest.mark.parametrize("content", ["nothing", "an empty folder", "other files"])
+def test_a_folder_without_a_checkpoint_starts_from_the_beginning(tmp_path, whole, content):
+    run = tmp_path / "run"
+    if content != "nothing":
+        run.mkdir()
+    if content == "other files":
+        (run / "history.jsonl").write_text('{"epoch": 1, "tor')
+    assert wait(driver("--epochs", 6, "--resume", run))[0] == 0
+    assert outcome(run) == outcome(whole)
+
+
+@pytest.mark.parametrize(
+    "option, was",
+    [
+        ("mnist", "strokes"), ("--epochs 5", 6), ("--batch-size 50", 100), ("--lr 0.01", 0.001),
+        ("--latent 3", 2), ("--hidden 8,8", [8]), ("--activation relu", "sigmoid"),
+        ("--likelihood bernoulli", "gaussian"), ("--decoder-std 1.0", 0.5),
+        ("--decoder-output identity", "sigmoid"), ("--beta 2.0", 1.0), ("--no-classifier", False),
+        ("--cut-label-gradient", False), ("--holdout 5", 0), ("--seed 1", 0),
+        ("--dtype float64", "float32"),
+    ],
+)  # fmt: skip
+def test_a_changed_option_is_refused_by_its_name(whole, option, was, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *option.split(), "--resume", str(whole)])
+    said = capsys.readouterr().err
+    name = "data" if option == "mnist" else option.split()[0]
+    assert stop.value.code == 2 and f"{name} " in said and f"has {was}" in said
+    assert said.count("\n") == 1
+
+
+def test_a_torn_or_doubled_history_is_mended(whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    lines = (run / "history.jsonl").read_text().splitlines(keepends=True)
+    (run / "history.jsonl").write_text("".join(lines[:3] + lines[2:4]) + '{"epoch": 5, "st')
+    assert wait(driver("--epochs", 7, "--resume", run))[0] == 0
+    assert [row["epoch"] for row in history(run)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_model_without_a_training_does_not_go_on(tmp_path):
+    save(VAE(CONFIG), tmp_path / "model.safetensors")
+    with pytest.raises(SystemExit, match="no training that could go on"):
+        main(["train", "--resume", str(tmp_path)])
+
+
+# The run folder
+
+
+def test_a_run_folder_appears_whole(few_strokes, tmp_path, monkeypatch):
+    seen = []
+    rename = os.rename
+
+    def watched(source, target):
+        seen.append(sorted(path.name for path in Path(source).iterdir()))
+        rename(source, target)
+
+    monkeypatch.setattr(record.os, "rename", watched)
+    main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "a" / "run")])
+    assert seen == [["model.safetensors"]]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["run"]
+
+
+def test_a_run_is_overwritten_only_where_told_and_nothing_else_ever(
+    few_strokes, tmp_path, whole, capsys
+):
+    run = shutil.copytree(whole, tmp_path / "run")
+    arguments = ["train", *SMALL, "--epochs", "1", "--seed", "3", "--out"]
+    with pytest.raises(SystemExit, match="--resume goes on with it, --overwrite replaces it"):
+        main([*arguments, str(run)])
+    assert outcome(run) == outcome(whole)
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "text").write_text("mine")
+    with pytest.raises(SystemExit, match="no run folder; it is not replaced"):
+        main([*arguments, str(other), "--overwrite"])
+    assert (other / "text").read_text() == "mine"
+    main([*arguments, str(run), "--overwrite"])
+    assert len(history(run)) == 1 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_is_made_before_options_and_data_are_checked(tmp_path, monkeypatch, few_strokes):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for options in (
+        ["--latent", "0"], ["--holdout", "300"], ["--decoder-std", "-1"], ["--lr", "nan"],
+        ["mnist", "--data-dir", "data"], ["--hidden", "0"],
+    ):  # fmt: skip
+        with pytest.raises(SystemExit):
+            main(["train", *options])
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+# Checkpoints
+
+
+def spoiled(content, about):
+    before, after = about
+    assert before in content and len(before) == len(after)
+    return content.replace(before, after, 1)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    vae = VAE(CONFIG)
+    path = save(vae, tmp_path / "model.safetensors", training.start(vae))
+    return path, path.read_bytes()
+
+
+FAULTS = {
+    "cut": (lambda c: c[:-1], "no model of minivae"),
+    "cut to nothing": (lambda c: b"", "is cut"),
+    "too long": (lambda c: c + b"\0", "no model of minivae"),
+    "a flipped bit": (lambda c: c[:-9] + bytes([c[-9] ^ 1]) + c[-8:], "damaged"),
+    "a header that promises terabytes": (lambda c: b"\xff" * 7 + b"\x7f" + c[8:], "is cut"),
+    "a tensor that promises terabytes": (
+        lambda c: spoiled(c, (b'"shape":[784,8]', b'"shape":[999,9]')), "no model of minivae"),
+    "a pickle": (lambda c: pickle.dumps(np.zeros(3)), "no safetensors"),
+    "a newer format": (
+        lambda c: spoiled(c, (b'\\"format\\": 2', b'\\"format\\": 3')), "format 3; .* reads 2"),
+    "an older format": (
+        lambda c: spoiled(c, (b'\\"format\\": 2', b'\\"format\\": 1')), "format 1; .* reads 2"),
+    "a huge model": (
+        lambda c: spoiled(c, (b'\\"data_dim\\": 784', b'\\"data_dim\\": 9e9')), "whole numbers"),
+    "another architecture": (
+        lambda c: spoiled(c, (b'\\"latent_dim\\": 2', b'\\"latent_dim\\": 9')), "encoder.mu.W is"),
+    "a foreign file": (lambda c: safetensors.numpy.save({"W": np.zeros(3)}), "no model of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_file_is_one_clear_error_at_once(trained, fault):
+    path, content = trained
+    spoil, message = FAULTS[fault]
+    path.write_bytes(spoil(content))
+    start = time.perf_counter()
+    tracemalloc.start()
+    with pytest.raises(errors.FileError, match=message) as refused:
+        load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+    assert peak < 50e6 and time.perf_counter() - start < 1
+
+
+def test_another_architecture_is_listed_whole(tmp_path):
+    class Other(VAE):
+        def parameters(self):
+            named = super().parameters()
+            named = {name.replace("encoder.mu", "encoder.mean"): W for name, W in named.items()}
+            return named | {"decoder.0.W": named["decoder.0.W"].T}
+
+    path = save(Other(CONFIG), tmp_path / "model.safetensors")
+    with pytest.raises(errors.FileError) as refused:
+        load(path)
+    said = str(refused.value)
+    for part in (
+        "encoder.mu.W is missing", "encoder.mu.b is missing", "encoder.mean.W is unexpected",
+        "encoder.mean.b is unexpected", "decoder.0.W is ((8, 12), 'F32'), not ((12, 8), 'F32')",
+    ):  # fmt: skip
+        assert part in said
+
+
+def test_a_huge_model_is_refused_before_it_is_made(tmp_path):
+    """The config promises 8 TB of weights; the file has a few."""
+    vae = VAE(CONFIG)
+    vae.config = dataclasses.replace(CONFIG, encoder_layers=(10**9, 10**3))
+    path = save(vae, tmp_path / "model.safetensors")
+    tracemalloc.start()
+    with pytest.raises(errors.FileError, match="encoder.1.W is missing"):
+        load(path)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
+def test_a_fifo_or_a_folder_in_the_file_s_place_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(errors.FileError, match="there is no file"):
+        load(tmp_path)
+
+
+def test_a_state_comes_back_whole(tmp_path):
+    vae = VAE(CONFIG)
+    images, labels, _ = datasets.strokes(25)
+    state = training.start(vae, lr=0.01, seed=7)
+    state.options = {"hidden": [8], "epochs": 2}
+    state.pictures = {"digits.1": np.arange(6, dtype=np.uint8).reshape(2, 3)}
+    fit(vae, (images, labels), epochs=2, batch_size=10, seed=7, state=state)
+    again, found = checkpoint.load_training(save(vae, tmp_path / "model.safetensors", state))
+    assert np.array_equal(again.theta, vae.theta)
+    for field in ("generator", "batches", "seconds", "history", "options"):
+        assert getattr(found, field) == getattr(state, field)
+    assert np.array_equal(found.pictures["digits.1"], state.pictures["digits.1"])
+    for field in ("lr", "beta1", "beta2", "eps", "t"):
+        assert getattr(found.adam, field) == getattr(state.adam, field)
+    assert np.array_equal(found.adam.m, state.adam.m) and found.adam.v.any()
+    assert np.array_equal(found.adam.v, state.adam.v) and found.adam.t == 6
+
+
+def mutated(content, seed, count):
+    """Bytes changed, runs of them cut, doubled or moved; most often one change."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        content = bytearray(content)
+        for _ in range(rng.choice([1, 1, 1, 2, 5])):
+            at = rng.randrange(len(content)) if rng.random() < 0.5 else rng.randrange(2000)
+            at %= max(1, len(content))
+            kind = rng.randrange(4)
+            if kind == 0:
+                content[at : at + 1] = bytes([rng.randrange(256)])
+            elif kind == 1:
+                del content[at : at + rng.randrange(1, 300)]
+            elif kind == 2:
+                content[at:at] = content[at : at + rng.randrange(1, 300)]
+            else:
+                content[at : at + 8] = rng.randbytes(8)
+        yield bytes(content)
