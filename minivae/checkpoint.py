@@ -43,7 +43,7 @@ def load(path, device="cpu") -> VAE:
     if path.is_dir():
         path = path / FILE_NAME
     if not path.exists():
-        raise FileError(f"there is no file {path}")
+        raise FileError(f"{path} is not there; name a run folder or its model.safetensors")
     try:
         with safetensors.safe_open(path, "np") as file:
             about = json.loads(file.metadata()["minivae"])

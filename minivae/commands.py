@@ -21,14 +21,13 @@ from .vae import VAE
 
 PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
 STYLES = 3  # the random stream of the pictures; see training.EPOCHS
-TERMS = {"nll": ".2f", "sse": ".2f", "kl": ".2f", "ce": ".3f", "accuracy": ".4f",
-         "loss_auto_encode": ".2f"}
+TERMS = {"nll": ".2f", "kl": ".2f", "ce": ".3f"}
 COLUMNS = [  # of the line that an epoch prints: the key of the history in two parts, the format
     ("", "epoch", ""),
-    ("", "step", ""),
     ("", "seconds", ".2f"),
     *(("train_", term, form) for term, form in TERMS.items()),
     *(("test_", term, form) for term, form in TERMS.items()),
+    ("test_", "accuracy", ".4f"),
     ("test_", "neg_elbo", ".2f"),
 ]
 
