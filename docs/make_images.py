@@ -1,4 +1,4 @@
-"""The README's pictures, from two runs on MNIST, two minutes together."""
+"""The README's pictures, from two runs on MNIST."""
 
 import tempfile
 from pathlib import Path

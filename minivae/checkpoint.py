@@ -90,7 +90,7 @@ def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
     if path.is_dir():
         path = path / FILE_NAME
     if not path.is_file():
-        raise FileError(f"there is no file {path}")
+        raise FileError(f"{path} is no file; name a run folder or its model.safetensors")
     try:
         config, dtype, training, tensors = _read(path)
         vae = VAE(config, dtype=dtype, device=device)

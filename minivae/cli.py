@@ -1,6 +1,7 @@
 """The command line: the commands and their options."""
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -24,6 +25,9 @@ DATA_DIR = "folder of MNIST's four files [$MINIVAE_DATA, else a cache and a down
 
 
 def main(argv=None):
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where there is no σ, print ?
     options = parser().parse_args(argv)
     options.given = vars(parser(defaults=False).parse_args(argv))
     try:
@@ -63,9 +67,7 @@ def parser(defaults=True):
         help="passes over the training images [%(default)s]")
     add("--batch-size", type=count, default=ARTICLE.batch_size, help="images a step [%(default)s]")
     add("--lr", type=rate, default=ARTICLE.lr, help="learning rate of Adam [%(default)s]")
-    add_model_options(train)
-    add("--likelihood", choices=LIKELIHOODS, default=VAEConfig.likelihood,
-        help="p(x|z) [%(default)s]")
+    add_model_options(train, VAEConfig.likelihood, "%(default)s")
     add("--holdout", type=int, metavar="N",
         help="first training images kept for validation [mnist 5000, strokes 0]")
     add("--seed", type=seed, default=0,
@@ -93,8 +95,7 @@ def parser(defaults=True):
     )
     check.set_defaults(command=gradcheck_command)
     add = check.add_argument
-    add_model_options(check)
-    add("--likelihood", choices=LIKELIHOODS, help="p(x|z) [each in its turn]")
+    add_model_options(check, None, "each in its turn")
     add("--batch-size", type=count, default=4, help="images [%(default)s]")
     add("--entries", type=count, default=50,
         help="of each tensor, the largest gradient and others at random [%(default)s]")
@@ -112,7 +113,7 @@ def parser(defaults=True):
     add = sample.add_argument
     add("--digit", type=int, choices=range(10), metavar="0…9",
         help="the digit asked for, of a model with classes [each in its turn]")
-    add("--n", type=tiles, default=30, help="number of samples [%(default)s]")
+    add("--n", type=samples, default=30, help="number of samples, at most 400 [%(default)s]")
     add("--seed", type=seed, default=0, help="of z [%(default)s]")
     add_out(sample, "sample")
 
@@ -157,7 +158,7 @@ def parser(defaults=True):
         "bound only [not done]")
     add("--images", type=count, default=100, metavar="N",
         help="with --samples: of the first N test images [%(default)s]")
-    add("--seed", type=seed, default=0, help="of the noise [%(default)s]")
+    add("--seed", type=seed, help="of the noise [the run's]")
     add_out(evaluate, "evaluate", data=True)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -178,8 +179,7 @@ def add_out(command, name, data=False):
     add("--out", type=png, metavar="FILE", help=f"the picture, a PNG [RUN/figures/{name}.png]")
 
 
-def add_model_options(command):
-    """All but the likelihood."""
+def add_model_options(command, likelihood, default):
     add = command.add_argument
     add("--latent", type=count, default=VAEConfig.latent_dim,
         help="latent dimensions [%(default)s]")
@@ -188,14 +188,15 @@ def add_model_options(command):
         "none: a linear model [128]")
     add("--activation", choices=ACTIVATION_PAIRS, default=VAEConfig.activation,
         help="of the hidden layers [%(default)s]")
+    add("--likelihood", choices=LIKELIHOODS, default=likelihood, help=f"p(x|z) [{default}]")
     add("--decoder-std", type=float, default=VAEConfig.decoder_std,
         help="σ of the gaussian p(x|z), in grey levels of [0, 1] [%(default)s]")
     add("--decoder-output", choices=OUTPUT_PAIRS, default=VAEConfig.decoder_output,
-        help="what makes the gaussian's mean [%(default)s]")
+        help="from the decoder's last layer to the gaussian's mean [%(default)s]")
     add("--beta", type=float, default=VAEConfig.beta, help="weight of the KL [%(default)s]")
     add("--no-classifier", action="store_true", help="a plain VAE, which sees no labels")
     add("--cut-label-gradient", action="store_true",
-        help="keep the reconstruction's gradient out of the classifier")
+        help="keep the reconstruction's gradient out of the classifier, which then reads better")
 
 
 def count(text):
@@ -204,9 +205,15 @@ def count(text):
     return int(text)
 
 
-def tiles(text):
+def samples(text):
     if not 1 <= int(text) <= 400:
-        raise argparse.ArgumentTypeError("from 1 to 400, for a picture has an end")
+        raise argparse.ArgumentTypeError("from 1 to 400")
+    return int(text)
+
+
+def tiles(text):
+    if not 1 <= int(text) <= 40:
+        raise argparse.ArgumentTypeError("from 1 to 40")
     return int(text)
 
 

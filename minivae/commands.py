@@ -24,14 +24,13 @@ RECORDED = (  # the options that a run keeps for itself when it goes on
     "decoder_std", "decoder_output", "beta", "no_classifier", "cut_label_gradient", "holdout",
     "seed", "dtype",
 )
-TERMS = {"nll": ".2f", "sse": ".2f", "kl": ".2f", "ce": ".3f", "accuracy": ".4f",
-         "loss_auto_encode": ".2f"}
+TERMS = {"nll": ".2f", "kl": ".2f", "ce": ".3f"}
 COLUMNS = [  # of the line that an epoch prints: the key of the history in two parts, the format
     ("", "epoch", ""),
-    ("", "step", ""),
     ("", "seconds", ".2f"),
     *(("train_", term, form) for term, form in TERMS.items()),
     *(("test_", term, form) for term, form in TERMS.items()),
+    ("test_", "accuracy", ".4f"),
     ("test_", "neg_elbo", ".2f"),
 ]
 

@@ -61,7 +61,7 @@ def loss_curve(history, term, ax):
     """A term of the history in nats, "loss_auto_encode" or "ce", over the epochs."""
     epochs = [row["epoch"] for row in history]
     styles = {
-        "train": ("o--", ORANGE, "training, as the weights moved"),
+        "train": ("o--", ORANGE, "training (mean during the epoch)"),
         "test": ("s-", BLUE, "test"),
     }
     for split, (style, colour, label) in styles.items():
@@ -71,7 +71,7 @@ def loss_curve(history, term, ax):
     ax.set_title(TITLES[term])
     ax.set_xlabel("epoch")
     ax.set_ylabel("nats an image")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.legend()
     return ax
 
@@ -89,7 +89,7 @@ def reconstructions(images, stages, ax, columns=10):
 def manifold(vae, ax, digit=0, n=17):
     """What a model with two latent dimensions decodes over its plane; with classes, of one digit.
 
-    n · n codes z at equal steps of the probability of N(0, I): each tile is as probable.
+    n · n codes z, rows and columns at the quantiles (i + ½) / n of N(0, 1): where codes are likely.
     """
     quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)])
     across, up = np.meshgrid(quantiles, quantiles[::-1])
@@ -108,8 +108,11 @@ def manifold(vae, ax, digit=0, n=17):
 def posterior_means(vae, images, labels, ax):
     """The mean of q(z|x) in the first two latent dimensions, each image drawn as its digit."""
     mu, _ = vae.encode(images)
-    for digit, colour in zip(np.unique(labels), TEN_COLOURS):
+    if mu.shape[1] < 2:
+        raise DataError("a model with one latent dimension has no plane to draw")
+    for digit in np.unique(labels):
         x, y = mu[labels == digit, :2].T
+        colour = TEN_COLOURS[digit % 10]
         ax.scatter(x, y, s=30, marker=f"${digit}$", color=colour, linewidths=0.2)
     ax.set_aspect("equal")
     ax.set_xlabel("z[0]")
@@ -129,25 +132,32 @@ def kl_by_dimension(vae, images, ax):
     kl = kl_of_dimensions(vae, images)
     ax.bar(range(len(kl)), kl, color=BLUE)
     ax.set_title(f"KL of each latent dimension, together {kl.sum():.1f} nats")
-    ax.set_xlabel("latent dimension")
     ax.set_ylabel("nats an image")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    return ax
+    return _latent_axis(ax, len(kl))
 
 
 def posterior_std(vae, images, ax):
-    """The histogram of σ of q(z_j|x) over these images, a column a dimension. Near 1: unused."""
-    std = np.sqrt(vae.encode(images)[1])
-    edges = np.linspace(0, max(1.1, std.max()), 45)
+    """The histogram of σ of q(z_j|x) over these images, a column a dimension. Near 1: unused.
+
+    2 stands for all above. The shade is cut at 30 %, for those that are used are spread.
+    """
+    std = np.minimum(np.sqrt(vae.encode(images)[1]), 2)
+    edges = 0.025 * (np.arange(82) - 0.5)  # 1 in the middle of a bin
     share = np.stack([np.histogram(column, edges)[0] for column in std.T], axis=1) / len(std)
-    mesh = ax.pcolormesh(np.arange(std.shape[1] + 1) - 0.5, edges, 100 * share, cmap="Greys")
-    ax.figure.colorbar(mesh, ax=ax, label="% of the images")
+    dimensions = np.arange(std.shape[1] + 1) - 0.5
+    mesh = ax.pcolormesh(dimensions, edges, 100 * share, cmap="Greys", vmin=0, vmax=30)
+    ax.figure.colorbar(mesh, ax=ax, label="% of the images", extend="max")
     ax.axhline(1, color=ORANGE, linestyle="--")
-    ax.text(-0.4, 1.02, "σ of the prior", color=ORANGE)
-    ax.set_title("Posterior σ of each latent dimension")
+    ax.set_ylim(0, max(1.1, std.max()))
+    ax.set_title("σ of q(z|x) in each latent dimension; dashed: the prior's")
+    ax.set_ylabel("standard deviation σ")
+    return _latent_axis(ax, std.shape[1])
+
+
+def _latent_axis(ax, J):
+    ax.set_xlim(-0.5, J - 0.5)
     ax.set_xlabel("latent dimension")
-    ax.set_ylabel("σ")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1, nbins=20)
     return ax
 
 
@@ -182,7 +192,9 @@ def interpolation(vae, x, x_to, ax, steps=11):
     probs = between(vae.classify(x), vae.classify(x_to)) if vae.classifier else None
     both = np.stack([vae.decode(z, probs), between(x, x_to)]).reshape(2, len(x), steps, -1)
     rows = both.swapaxes(0, 1).reshape(2 * len(x), steps, -1)
-    return digit_grid(rows, ax, ["codes", "pixels"] * len(x), [f"{step:.0%}" for step in t[:, 0]])
+    digit_grid(rows, ax, ["codes", "pixels"] * len(x), [f"{100 * part:.0f}" for part in t[:, 0]])
+    ax.set_xlabel("% of the second image")
+    return ax
 
 
 def by_digit(values, labels, ax):
@@ -192,6 +204,16 @@ def by_digit(values, labels, ax):
     median = {"color": BLUE, "linewidth": 2}
     ax.boxplot(groups, positions=digits, whis=(5, 95), showfliers=False, medianprops=median)
     ax.set_xlabel("digit")
+    return ax
+
+
+def error_rates(accuracy, labels, ax):
+    """A bar a digit: the share of its images, accuracy (n,) 1 or 0, that are read as another."""
+    digits = np.unique(labels)
+    ax.bar(digits, [100 * np.mean(1 - accuracy[labels == digit]) for digit in digits], color=BLUE)
+    ax.set_xticks(digits)
+    ax.set_xlabel("digit")
+    ax.set_ylabel("% of its images")
     return ax
 
 
@@ -220,9 +242,9 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
     ax.text(1e-15, 1e-3, "rounding: the difference\nloses its digits", ha="right")
     ax.text(10, 2e-16, "curvature\n(and kinks)", ha="right")
     ax.set_ylim(1e-18, 1e6)
-    ax.set_xlabel("step h, the length of the move of all parameters")
+    ax.set_xlabel("step size h: how far all parameters move together")
     ax.set_ylabel("error, relative to ‖gradient‖ / √P")
-    ax.set_title("A slope by its definition")
+    ax.set_title("Error of a numeric derivative, by step size")
     ax.legend(loc="upper center", ncol=2)
     return ax
 

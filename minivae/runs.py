@@ -1,11 +1,11 @@
 """A run folder: the pictures that training leaves in it, and the commands on it."""
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from . import checkpoint, datasets, plots, training
 from .errors import ConfigError, FileError
@@ -13,6 +13,7 @@ from .likelihood import estimate_log_p
 
 STAGES = (1, 9)  # the epochs, beside the last, whose reconstructions are kept: those of Frans 2016
 MOST_ROWS = 20  # of the grid of epochs
+UNITS = {"sse": "squared grey levels an image", "accuracy": ""}  # where they are no nats
 
 
 def save_figures(folder, vae, state, test):
@@ -28,7 +29,7 @@ def save_figures(folder, vae, state, test):
     last = epochs[-1]
     stages = {f"epoch {i}": kept[f"test.{i}"] / 255 for i in (*STAGES, last) if i <= last}
     figures = {
-        "epochs": epochs_figure(grid, vae.classifier),
+        "epochs": epochs_figure(grid, len(epochs), vae.config.num_classes > 0),
         "losses": losses_figure(state.history),
         "reconstructions": reconstructions_figure(images[first_of_each(labels)], stages),
         "latent": latent_figure(vae, images),
@@ -45,11 +46,13 @@ def shown(epochs):
     return np.unique(np.linspace(1, epochs, MOST_ROWS).round().astype(int))
 
 
-def epochs_figure(grid, conditional):
-    """The article's: a row an epoch, a column a digit or sample."""
-    ax = plots.digits_ax(len(grid), 10)
-    plots.digit_grid(np.stack(list(grid.values())), ax, list(grid), range(10))
-    ax.set_title("After each epoch: " + ("one random style" if conditional else "ten samples"))
+def epochs_figure(grid, epochs, conditional):
+    """The article's: a row an epoch, of a long run some of them; a column a digit or sample."""
+    rows = np.stack(list(grid.values()))
+    ax = plots.digits_ax(*rows.shape[:2])
+    plots.digit_grid(rows, ax, list(grid), range(rows.shape[1]))
+    when = "each epoch" if len(grid) == epochs else f"{len(grid)} of {epochs} epochs"
+    ax.set_title(f"After {when}: " + ("a new random style" if conditional else "ten new samples"))
     ax.set_xlabel("digit asked for" if conditional else "sample")
     ax.set_ylabel("epoch")
     return ax.figure
@@ -57,8 +60,8 @@ def epochs_figure(grid, conditional):
 
 def losses_figure(history):
     terms = [term for term in plots.TITLES if history[0][f"train_{term}"] is not None]
-    figure = Figure(figsize=(5 * len(terms), 3.6), layout="constrained")
-    for ax, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms):
+    figure = panels(len(terms))
+    for ax, term in zip(figure.axes, terms):
         plots.loss_curve(history, term, ax)
     return figure
 
@@ -66,13 +69,13 @@ def losses_figure(history):
 def reconstructions_figure(images, stages):
     ax = plots.digits_ax((len(stages) + 1) * math.ceil(len(images) / 10), 10)
     plots.reconstructions(images, stages, ax)
-    ax.set_title("Test images, each decoded from the mean of its code")
+    ax.set_title("Test images, encoded and decoded")
     return ax.figure
 
 
 def latent_figure(vae, images):
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    kl, std = figure.subplots(1, 2)
+    figure = panels(2)
+    kl, std = figure.axes
     plots.kl_by_dimension(vae, images, kl)
     plots.posterior_std(vae, images, std)
     return figure
@@ -81,7 +84,7 @@ def latent_figure(vae, images):
 def posterior_figure(vae, images, labels):
     ax = plots.new_ax(7, 7)
     plots.posterior_means(vae, images, labels, ax)
-    ax.set_title(f"Codes of {len(images):,} test images: the means of q(z|x), drawn as their digit")
+    ax.set_title(f"Codes of {len(images):,} test images: the means of q(z|x)")
     return ax.figure
 
 
@@ -90,12 +93,21 @@ def manifold_figure(vae):
     K = vae.config.num_classes
     if not K:
         ax = plots.manifold(vae, plots.digits_ax(17, 17))
-        ax.set_title("The plane of codes, decoded at equal steps of probability")
+        ax.set_title("The plane of codes, decoded at the quantiles of N(0, I)")
         return ax.figure
-    figure = Figure(figsize=(15, 3.2 * math.ceil(K / 5)), layout="constrained")
-    for digit, ax in enumerate(figure.subplots(math.ceil(K / 5), 5).flat):
+    rows = math.ceil(K / 5)
+    figure = Figure(figsize=(15, 3.2 * rows), layout="constrained")
+    for digit in range(K):
+        ax = figure.add_subplot(rows, 5, digit + 1)
         plots.manifold(vae, ax, digit, n=9).set_title(f"asked for {digit}")
-    figure.suptitle("The plane of codes, decoded at equal steps of probability, for each digit")
+    figure.suptitle("The plane of codes, decoded at the quantiles of N(0, I), for each digit")
+    return figure
+
+
+def panels(n):
+    """A figure of n axes side by side."""
+    figure = Figure(figsize=(5.2 * n, 3.8), layout=ConstrainedLayoutEngine(wspace=0.06))
+    figure.subplots(1, n)
     return figure
 
 
@@ -113,36 +125,36 @@ def sample_command(options):
     rows = plots.in_rows(images, K if by_class else math.ceil(math.sqrt(options.n)))
     ax = plots.digits_ax(*rows.shape[:2])
     plots.digit_grid(rows, ax, columns=range(K) if by_class else ())
-    what = "" if digit is None else f" of the digit {digit}"
-    ax.set_title(f"{options.n} samples{what}")
+    ax.set_title("Samples" if digit is None else f"Samples of the digit {digit}")
+    ax.set_xlabel("digit asked for" if by_class else "")
     save(ax.figure, options, "sample")
 
 
 def reconstruct_command(options):
-    vae, _, images, labels = opened(options)
+    vae, _, _, images, labels = opened(options)
     rows = [first(labels, digit, options.n) for digit in range(10)]
     x = images[np.stack(rows, axis=1).ravel()]
     save(reconstructions_figure(x, {"decoded": vae.reconstruct(x)}), options, "reconstruct")
 
 
 def traverse_command(options):
-    vae, _, images, labels = opened(options)
+    vae, _, _, images, labels = opened(options)
     [row] = first(labels, options.digit, 1)
     kl = plots.kl_of_dimensions(vae, images)
     dimensions = np.argsort(-kl)[: options.n]
     ax = plots.digits_ax(len(dimensions), len(plots.TRAVERSED))
     plots.traversal(vae, images[row], dimensions, ax)
-    ax.set_yticks(ax.get_yticks(), [f"z[{j}]  {kl[j]:.2f}" for j in dimensions])
-    ax.set_ylabel("latent dimension and its KL, nats")
-    ax.set_title(f"A test image of a {options.digit}, one dimension of its code moved at a time")
+    ax.set_yticks(ax.get_yticks(), [f"z[{j}], KL {kl[j]:.2f} nats" for j in dimensions])
+    ax.set_title(f"A test image of a {options.digit}, one latent dimension moved")
     save(ax.figure, options, "traverse")
 
 
 def interpolate_command(options):
-    vae, _, images, labels = opened(options)
-    x, x_to = (
-        images[first(labels, digit, options.n)] for digit in (options.from_digit, options.to_digit)
-    )
+    vae, _, _, images, labels = opened(options)
+    x = images[first(labels, options.from_digit, options.n)]
+    x_to = images[first(labels, options.to_digit, 2 * options.n)]
+    # Of one digit the second images are others than the first.
+    x_to = x_to[options.n :] if options.from_digit == options.to_digit else x_to[: options.n]
     ax = plots.digits_ax(2 * options.n, 11)
     plots.interpolation(vae, x, x_to, ax)
     ax.set_title(f"From {options.from_digit} to {options.to_digit}: codes mixed, or pixels")
@@ -150,51 +162,44 @@ def interpolate_command(options):
 
 
 def evaluate_command(options):
-    vae, data, images, labels = opened(options)
-    print(f"test set of {data}, {len(images):,} images; nats an image; ± one standard error")
-    values = training.terms(vae, images, labels, options.seed)
+    vae, data, seed, images, labels = opened(options)
+    seed = seed if options.seed is None else options.seed
+    values = training.terms(vae, images, labels, seed)
+    print(f"test set of {data}, {len(images):,} images; ± one standard error")
     for name in values:
         standard_error = np.std(values[name], ddof=1) / math.sqrt(len(images))
         digits = 4 if name in ("ce", "accuracy") else 2
-        print(f"{name:18} {np.mean(values[name]):10.{digits}f} ± {standard_error:.{digits}f}")
+        mean = f"{np.mean(values[name]):10.{digits}f} ± {standard_error:.{digits}f}"
+        print(f"{name:18} {mean} {UNITS.get(name, 'nats an image')}".rstrip())
     if options.samples:
         x = images[: options.images]
         elbo = -np.mean(values["neg_elbo"][: options.images])
         print(f"ELBO of the first {len(x):,} images: {elbo:.2f} nats an image")
         for proposal in ("q", "prior"):
-            print(estimate_log_p(vae, x, options.samples, proposal, options.seed), flush=True)
+            print(estimate_log_p(vae, x, options.samples, proposal, seed), flush=True)
     save(evaluate_figure(values, labels), options, "evaluate")
 
 
 def evaluate_figure(values, labels):
-    panels = 2 if "accuracy" in values else 1
-    figure = Figure(figsize=(5 * panels, 3.6), layout="constrained")
-    bound, *errors = figure.subplots(1, panels, squeeze=False)[0]
+    figure = panels(2 if "accuracy" in values else 1)
+    bound, *errors = figure.axes
     plots.by_digit(values["neg_elbo"], labels, bound)
-    bound.set_title("−ELBO: quartiles, and the middle 90 %")
+    bound.set_title("−ELBO: median, quartiles, and the middle 90 %")
     bound.set_ylabel("nats an image")
     for ax in errors:
-        digits = np.unique(labels)
-        wrong = [100 * np.mean(1 - values["accuracy"][labels == digit]) for digit in digits]
-        ax.bar(digits, wrong, color=plots.BLUE)
-        ax.set_xticks(digits)
+        plots.error_rates(values["accuracy"], labels, ax)
         ax.set_title("Read as another digit by the classifier")
-        ax.set_xlabel("digit")
-        ax.set_ylabel("% of its images")
     return figure
 
 
 def opened(options):
-    """The model of a run folder, the name of its data, and the test images and labels."""
-    summary = Path(options.run) / "summary.json"
-    try:
-        data = json.loads(summary.read_text())["data"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileError(
-            f"{options.run} is no run folder of minivae train: no summary.json that names the data"
-        ) from error
-    vae = checkpoint.load(options.run)
-    return vae, data, *datasets.load(data, "test", options.data_dir)
+    """Of a run folder: the model, the name of its data, its seed, test images and labels."""
+    vae, state = checkpoint.load_training(options.run)
+    if state is None or not {"data", "seed"} <= state.options.keys():
+        raise FileError(f"{options.run} is no run of minivae train: it does not tell its data")
+    data, seed = state.options["data"], state.options["seed"]
+    images, labels = datasets.load(data, "test", options.data_dir)
+    return vae, data, seed, images, labels
 
 
 def first(labels, digit, n):
@@ -207,10 +212,12 @@ def first(labels, digit, n):
 
 def save(figure, options, name):
     """Write the picture where --out says, or else among those of the run, and print where."""
+    if options.out:
+        print(plots.save(figure, options.out))
+        return
     folder = Path(options.run, "figures")
-    if not options.out:
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{folder}: {error.strerror}; name a file with --out") from error
-    print(plots.save(figure, options.out or folder / f"{name}.png"))
+    try:
+        folder.mkdir(exist_ok=True)
+        print(plots.save(figure, folder / f"{name}.png"))
+    except OSError as error:
+        raise FileError(f"{error}; --out can name another file") from error

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import scipy.stats
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
 
 from minivae import VAE, VAEConfig, datasets, plots
 from minivae.errors import DataError
@@ -16,9 +18,13 @@ HISTORY = [
 SIZES = {"encoder_layers": (8,), "decoder_layers": (8,), "classifier_layers": (8,)}
 
 
+def new_axes():
+    return Figure().add_subplot()
+
+
 @pytest.fixture
 def ax():
-    return Figure().add_subplot()
+    return new_axes()
 
 
 @pytest.fixture
@@ -54,6 +60,7 @@ def test_a_digit_grid_has_its_rows_and_columns_and_blanks(ax):
     assert ticks(ax.yaxis) == ["first", "second"] and ticks(ax.xaxis) == list("abcd")
     np.testing.assert_array_equal(ax.get_xticks(), [1, 4, 7, 10])
     assert ax.get_aspect() == 1 and ax.images[0].get_clim() == (0, 1)
+    assert ax.images[0].get_cmap().name == "gray"
 
 
 def test_an_image_that_is_no_square_is_refused(ax):
@@ -65,9 +72,9 @@ def test_loss_curve_draws_training_and_test(ax):
     plots.loss_curve(HISTORY, "loss_auto_encode", ax)
     curves = {curve.get_label(): curve.get_xydata().tolist() for curve in ax.lines}
     assert curves["test"] == [[1, 8.0], [2, 6.5]]
-    assert curves["training, as the weights moved"] == [[1, 9.0], [2, 7.0]]
+    assert curves["training (mean during the epoch)"] == [[1, 9.0], [2, 7.0]]
     assert ax.get_ylabel() == "nats an image" and ax.get_xlabel() == "epoch"
-    assert len(plots.loss_curve(HISTORY, "ce", Figure().add_subplot()).lines) == 1
+    assert len(plots.loss_curve(HISTORY, "ce", new_axes()).lines) == 1
 
 
 def test_reconstructions_stand_under_their_originals(ax, few):
@@ -104,8 +111,15 @@ def test_posterior_means_are_drawn_as_their_digits(ax, few):
     colours = set()
     for digit, drawn in enumerate(ax.collections):
         np.testing.assert_array_equal(drawn.get_offsets(), mu[labels == digit, :2])
+        marker = MarkerStyle(f"${digit}$")
+        shape = marker.get_path().transformed(marker.get_transform())
+        np.testing.assert_array_equal(drawn.get_paths()[0].vertices, shape.vertices)
         colours.add(tuple(drawn.get_facecolor()[0]))
     assert len(colours) == len(ax.collections) == 10
+    few_digits = plots.posterior_means(vae, images[labels > 6], labels[labels > 6], new_axes())
+    assert tuple(few_digits.collections[0].get_facecolor()[0]) == to_rgba(plots.TEN_COLOURS[7])
+    with pytest.raises(DataError, match="no plane"):
+        plots.posterior_means(model(1), images, labels, ax)
 
 
 def test_the_kl_of_the_dimensions_adds_up(ax, few):
@@ -122,15 +136,23 @@ def test_the_kl_of_the_dimensions_adds_up(ax, few):
 
 def test_the_histogram_of_posterior_std(ax, few):
     vae = model(4)
-    vae.parameters()["encoder.log_var.W"][:, 2] = 0
-    vae.parameters()["encoder.log_var.b"][2] = np.log(0.09)
+    std = np.array([0.1, 1, 0.63, 50])  # the last above what is drawn
+    vae.parameters()["encoder.log_var.W"][...] = 0
+    vae.parameters()["encoder.log_var.b"][...] = 2 * np.log(std)
     plots.posterior_std(vae, few[0], ax)
     share = ax.collections[0].get_array().reshape(-1, 4)
-    np.testing.assert_allclose(share.sum(axis=0), 100)
-    edges = ax.collections[0].get_coordinates()[:, 0, 1]
-    [only] = np.flatnonzero(share[:, 2])
-    assert edges[only] < 0.3 < edges[only + 1]
-    assert ax.get_ylabel() == "σ"
+    corners = ax.collections[0].get_coordinates()
+    np.testing.assert_array_equal(corners[0, :, 0], np.arange(5) - 0.5)
+    edges = corners[:, 0, 1]
+    assert np.diff(edges).max() < 0.03
+    for j, value in enumerate(np.minimum(std, 2)):
+        [only] = np.flatnonzero(share[:, j])
+        assert edges[only] < value < edges[only + 1] and share[only, j] == 100
+    [prior] = ax.lines
+    assert set(prior.get_ydata()) == {1} and "σ" in ax.get_ylabel()
+    vae.parameters()["encoder.log_var.b"][0] = 200  # more than float32 has
+    with np.errstate(over="ignore"):
+        plots.posterior_std(vae, few[0], new_axes()).figure.draw_without_rendering()
 
 
 @pytest.mark.parametrize("num_classes", [0, 10])
@@ -155,7 +177,7 @@ def test_an_interpolation_goes_straight_from_code_to_code(ax, few, num_classes):
     vae = model(3, num_classes)
     plots.interpolation(vae, x, x_to, ax, steps=3)
     shown = tiles(ax)
-    assert ticks(ax.xaxis) == ["0%", "50%", "100%"]
+    assert ticks(ax.xaxis) == ["0", "50", "100"] and "%" in ax.get_xlabel()
     assert ticks(ax.yaxis) == ["codes", "pixels"] * 2
     np.testing.assert_allclose(shown[::2, 0], vae.reconstruct(x), atol=1e-6)
     np.testing.assert_allclose(shown[::2, 2], vae.reconstruct(x_to), atol=1e-6)
@@ -173,6 +195,23 @@ def test_a_box_a_digit(ax):
     assert medians == [50, 151]
     lowest, highest = (pick(min(line.get_ydata()) for line in ax.lines) for pick in (min, max))
     assert lowest == 5 and highest <= 196
+
+
+def test_error_rates(ax):
+    accuracy = np.array([1, 0, 0, 1, 1, 1, 1])
+    plots.error_rates(accuracy, np.array([0, 0, 0, 0, 4, 4, 9]), ax)
+    bars = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in ax.patches}
+    assert bars == pytest.approx({0: 50, 4: 0, 9: 0})
+
+
+def test_one_epoch_and_one_dimension_have_whole_numbers_under_them(few):
+    for ax in (
+        plots.loss_curve(HISTORY[:1], "ce", new_axes()),
+        plots.kl_by_dimension(model(1), few[0], new_axes()),
+    ):
+        low, high = ax.get_xlim()
+        shown = [tick for tick in ax.get_xticks() if low <= tick <= high]
+        assert shown and all(tick == round(tick) for tick in shown)
 
 
 def test_a_picture_is_written_whole(tmp_path, monkeypatch):
