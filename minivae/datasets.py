@@ -1,48 +1,14 @@
-"""Data: strokes are made, MNIST is found or fetched and verified; both are rows of pixels."""
+"""Data sets as rows of pixels, and the door: what images and labels must be to come in."""
 
-import gzip
-import hashlib
 import math
 import os
-import zlib
-from pathlib import Path
 
 import numpy as np
 
-from .errors import DataError, FileError
+from . import mnist
+from .errors import DataError
+from .mnist import MIRRORS, MNIST
 
-# name: (images, labels), each file with the SHA-256 of its raw and of its gzipped content
-MNIST = {
-    "train": (
-        (
-            "train-images-idx3-ubyte",
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        ),
-        (
-            "train-labels-idx1-ubyte",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        ),
-    ),
-    "test": (
-        (
-            "t10k-images-idx3-ubyte",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        ),
-        (
-            "t10k-labels-idx1-ubyte",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        ),
-    ),
-}
-MIRRORS = (
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-)
-MAX_BYTES = 1 << 26  # of one file's data; the largest, MNIST's training images, has 47 million
 STROKES = {"train": (20_000, 0), "test": (4_000, 1)}  # number of images, seed
 
 
@@ -53,13 +19,15 @@ def load(name, split="train", root=None):
     looked into; where neither is named, the user's cache, and then a download. Raises DataError for
     an unknown name, FileError for a file that is missing or is not what it should be.
     """
-    if name not in ("mnist", "strokes") or split not in MNIST:
+    if name not in ("mnist", "strokes") or split not in ("train", "test"):
         raise DataError(f"{name!r}, {split!r}: load 'mnist' or 'strokes', 'train' or 'test'")
     if name == "strokes":
         images, labels, _ = strokes(*STROKES[split])
         return images, labels
+    if not isinstance(root, (str, os.PathLike, type(None))):
+        raise DataError(f"root={root!r}: the name of a folder, or None")
     folder = (os.environ.get("MINIVAE_DATA") or None) if root is None else root
-    pixels, labels = (_mnist_file(folder, *file) for file in MNIST[split])
+    pixels, labels = mnist.load(split, folder, MNIST, MIRRORS)
     return pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64)
 
 
@@ -202,62 +170,3 @@ TEMPLATES = np.stack(
         _template([*_arc(0, -0.45, 0.52, 0.55, 0, -360), (0.5, 0.2), (0.3, 1)]),
     ]
 )
-
-
-def _mnist_file(folder, name, raw_digest, gzip_digest):
-    """The array of one IDX file, from the folder or else from the cache or the mirrors."""
-    if folder is not None:
-        paths = [path for path in _paths(folder, name) if path.exists()]
-        if not paths:
-            raise FileError(f"{folder} has neither {name} nor {name}.gz")
-        return _verified(paths[0], raw_digest)
-    import pooch
-
-    cache = pooch.os_cache("minivae")
-    for path in _paths(cache, name):
-        try:
-            return _verified(path, raw_digest)
-        except FileError:
-            continue
-    _download(cache, f"{name}.gz", gzip_digest)
-    return _verified(path, raw_digest)
-
-
-def _paths(folder, name):
-    return Path(folder, name), Path(folder, f"{name}.gz")
-
-
-def _download(cache, name, digest):
-    import pooch
-
-    failures = []
-    for mirror in MIRRORS:
-        try:
-            pooch.retrieve(f"{mirror}{name}", f"sha256:{digest}", name, cache)
-            return
-        except (OSError, ValueError) as error:
-            failures.append(f"{mirror}{name}: {error}")
-    raise FileError(f"cannot fetch {name}; put it into {cache} by hand. " + "; ".join(failures))
-
-
-def _verified(path, digest):
-    """Read a file, gzipped or not, and hold its raw content against the SHA-256 -> its array."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            content = file.read(MAX_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileError(f"{path} cannot be read: {error}") from error
-    array = parse_idx(content, path)
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise FileError(f"{path} is not the file of MNIST: its content's SHA-256 is not {digest}")
-    return array
-
-
-def parse_idx(content, path):
-    """The bytes of an IDX file -> array of uint8, of the shape that its header tells."""
-    ndim = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
-    start = 4 + 4 * ndim
-    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
-    if not 1 <= ndim <= 3 or len(content) != start + math.prod(shape):
-        raise FileError(f"{path} is no IDX file of bytes: header and length do not fit together")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
