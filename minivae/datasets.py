@@ -36,41 +36,98 @@ def minibatches(order, batch_size):
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def as_rows(name, array, shape, dtype):
-    """The array in the dtype, or a DataError that tells what is wrong with it.
+def as_rows(name, array, shape, dtype, allowed="floating-point numbers"):
+    """The array in the dtype, or a DataError that tells what is wrong with it; no value is read.
 
     shape: (n, width), or (None, width) for any number of rows but none.
     """
     dtype, (n, width) = np.dtype(dtype), shape
-    found: tuple = getattr(array, "shape", ())
+    # What NumPy's functions take for an array: its own, and those of a GPU.
+    found: tuple = getattr(array, "shape", ()) if hasattr(array, "__array_ufunc__") else ()
     if len(found) != 2 or found[1] != width or found[0] == 0 or n not in (None, found[0]):
         what = found or type(array).__name__
-        raise DataError(f"{name} is {what}; it must be ({n or 'n'}, {width}), a row an example")
-    if array.dtype.kind not in ("f", dtype.kind):
-        raise DataError(f"{name} has dtype {array.dtype}; the model computes in {dtype}")
+        needed = f"({n or 'n'}, {width})"
+        raise DataError(f"{name} is {what}; it must be {needed}, an array with a row an example")
+    given = getattr(array, "dtype", "none")
+    if getattr(given, "kind", "") not in ("f", dtype.kind):
+        raise DataError(f"{name} has dtype {given}; this {dtype} model takes {allowed}")
     return array.astype(dtype, copy=False)
 
 
-def one_hot(labels, shape, dtype="float32"):
+def as_images(name, array, shape, dtype):
+    """As as_rows; uint8, grey levels from 0 to 255, are scaled to [0, 1]."""
+    dtype = np.dtype(dtype)
+    if getattr(array, "dtype", None) == np.uint8:
+        array = array / dtype.type(255)
+    return as_rows(name, array, shape, dtype, "floating-point numbers, or uint8 from 0 to 255")
+
+
+def checked_images(name, images, config, dtype):
+    """As as_images, for a whole data set: every value is looked at, once, for what cannot be.
+
+    Where the likelihood is bernoulli, or a sigmoid makes the Gaussian's mean, values lie in [0, 1];
+    elsewhere they are finite. Raises DataError with the first index that is wrong.
+    """
+    with np.errstate(over="ignore"):  # what is too large for the dtype is inf, and refused below
+        rows = as_images(name, images, (None, config.data_dim), dtype)
+    values = rows.real  # of a complex model, which is for checks of gradients alone
+    low, high = float(values.min()), float(values.max())  # nan if there is one
+    if config.likelihood != "bernoulli" and config.decoder_output == "identity":
+        if not (math.isfinite(low) and math.isfinite(high)):
+            _refuse_first(name, images, ~np.isfinite(values), f"finite numbers of {dtype}")
+    elif not (0 <= low and high <= 1):
+        outside = ~((values >= 0) & (values <= 1))
+        _refuse_first(name, images, outside, "numbers from 0 to 1, or uint8 from 0 to 255")
+    return rows
+
+
+def _refuse_first(name, images, wrong, allowed):
+    i, j = divmod(int(np.argmax(wrong)), wrong.shape[1])
+    raise DataError(f"{name}[{i}, {j}] is {images[i, j]}; this model takes {allowed}")
+
+
+def one_hot(labels, shape, dtype="float32", name="labels"):
     """Labels, whole numbers (n,) -> rows of the shape (n, K); None -> rows of zeros.
 
     Rows (n, K) are passed on, in the dtype. Raises DataError for a label that is none of 0 … K − 1.
     """
-    n, K = shape
+    (n, K), dtype = shape, np.dtype(dtype)
     if labels is None:
         return np.zeros(shape, dtype)
     if not hasattr(labels, "shape"):
-        labels = np.asarray(labels)
-    if labels.shape == shape:
+        try:
+            labels = np.asarray(labels)
+        except ValueError as error:
+            what = f"a {type(labels).__name__} of parts of several lengths"
+            raise DataError(f"{name} are {what}; they must be integers ({n},)") from error
+    found = getattr(labels, "dtype", type(labels).__name__)
+    kind = getattr(found, "kind", "")
+    if labels.shape == shape and kind in ("f", "i", "u", "b", dtype.kind):
         return labels.astype(dtype, copy=False)
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        found = f"{labels.dtype} {labels.shape}"
-        raise DataError(f"labels are {found}; they must be integers ({n},) or rows ({n}, {K})")
-    wrong = np.flatnonzero((labels < 0) | (labels >= K))
-    if len(wrong):
-        i = wrong[0]
-        raise DataError(f"labels[{i}] is {labels[i]}; this model has {K} classes, from 0")
+    if labels.shape != (n,):
+        what = f"{found} {labels.shape}"
+        raise DataError(f"{name} are {what}; they must be integers ({n},) or rows ({n}, {K})")
+    allowed = f"this model has {K} classes: integers from 0, below {K}"
+    if kind not in ("i", "u"):
+        i = int(np.argmax(labels != np.floor(labels))) if kind == "f" else 0
+        raise DataError(f"{name}[{i}] is {labels[i]}, of dtype {found}; {allowed}")
+    wrong = (labels < 0) | (labels >= K)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise DataError(f"{name}[{i}] is {labels[i]}; {allowed}")
     return np.eye(K, dtype=dtype)[labels]
+
+
+def checked_one_hot(name, labels, shape, dtype):
+    """As one_hot, for a whole data set: no labels, or rows that are not one-hot, are refused."""
+    if labels is None:
+        raise DataError(f"{name} is None; a model with classes needs them, num_classes=0 does not")
+    y = one_hot(labels, shape, dtype, name)
+    wrong = (np.sum(y, axis=1) != 1) | np.any((y != 0) & (y != 1), axis=1)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise DataError(f"{name}[{i}] is not one-hot; a row has a single 1 and else zeros")
+    return y
 
 
 def strokes(n, seed=0):

@@ -120,6 +120,8 @@ def test_one_hot():
     for wrong in ([0, 3], [-1, 0], [0.5, 1], [0], [[0, 1], [0, 0]], [[[0]]]):
         with pytest.raises(errors.DataError, match="labels"):
             datasets.one_hot(np.array(wrong), (2, 3))
+    with pytest.raises(errors.DataError, match="labels are a list of parts of several lengths"):
+        datasets.one_hot([[0, 1], [1]], (2, 3))
 
 
 def test_mnist(mnist):
