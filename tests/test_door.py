@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import timeit
 
 import numpy as np
 import pytest
@@ -280,3 +281,31 @@ def test_a_step_reads_no_pixels_at_the_door():
     vae = VAE(CONFIG)
     loss, _ = vae.forward(np.full((5, 6), np.nan, np.float32), np.zeros((5, 2)), data(5)[1])
     assert np.isnan(loss)
+
+
+def test_the_checks_of_a_step_cost_at_most_15_microseconds(monkeypatch):
+    """All that forward calls of datasets.py, with the arguments that it gives, at batch 100."""
+    from minivae import vae as module
+
+    images, labels, _ = datasets.strokes(100)
+    y, eps = datasets.one_hot(labels, (100, 10)), np.zeros((100, 10), np.float32)
+    calls = []
+
+    def recorded(check):
+        def call(*arguments):
+            calls.append((check, arguments))
+            return check(*arguments)
+
+        return call
+
+    for name in ("as_images", "as_rows", "one_hot"):
+        monkeypatch.setattr(module, name, recorded(getattr(module, name)))
+    VAE().forward(images, eps, y)
+    assert [check.__name__ for check, _ in calls] == ["as_images", "as_rows", "one_hot"]
+
+    def door():
+        for check, arguments in calls:
+            check(*arguments)
+
+    seconds = np.median(timeit.repeat(door, number=20, repeat=500)) / 20
+    assert seconds < 15e-6, f"{seconds * 1e6:.1f} µs"
