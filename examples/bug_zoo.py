@@ -27,7 +27,7 @@ from minivae.likelihood import neg_elbo
 from minivae.linear_gaussian import LinearGaussian
 from minivae.mlp import Linear
 from minivae.pairs import PAIRS
-from minivae.training import terms
+from minivae.training import costs, terms
 
 # %% The bugs: {name: [(function, its right text, the wrong one), …]}
 BUGS = {
@@ -109,7 +109,7 @@ BUGS = {
         (dist.reparameterize_forward, "std * eps", "std * (0.01 * eps)"),
         (dist.reparameterize_backward, "dz * eps", "dz * (0.01 * eps)"),
     ],
-    "the ELBO evaluated at the mean z": [(terms, "noise[rows]", "0 * noise[rows]")],
+    "the ELBO evaluated at the mean z": [(costs, "noise[rows]", "0 * noise[rows]")],
     # nll + KL of a model with classes: the class probabilities that reach the decoder are not paid.
     "the side channel reported as an ELBO": [
         (neg_elbo, "K = vae.config.num_classes", "K = 0"),

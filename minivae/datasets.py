@@ -1,48 +1,14 @@
-"""Data: strokes are made, MNIST is found or fetched and verified; both are rows of pixels."""
+"""Data sets as rows of pixels, and the door: what images and labels must be to come in."""
 
-import gzip
-import hashlib
 import math
 import os
-import zlib
-from pathlib import Path
 
 import numpy as np
 
-from .errors import DataError, FileError
+from . import mnist
+from .errors import DataError
+from .mnist import MIRRORS, MNIST
 
-# name: (images, labels), each file with the SHA-256 of its raw and of its gzipped content
-MNIST = {
-    "train": (
-        (
-            "train-images-idx3-ubyte",
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        ),
-        (
-            "train-labels-idx1-ubyte",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        ),
-    ),
-    "test": (
-        (
-            "t10k-images-idx3-ubyte",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        ),
-        (
-            "t10k-labels-idx1-ubyte",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        ),
-    ),
-}
-MIRRORS = (
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-)
-MAX_BYTES = 1 << 26  # of one file's data; the largest, MNIST's training images, has 47 million
 STROKES = {"train": (20_000, 0), "test": (4_000, 1)}  # number of images, seed
 
 
@@ -53,13 +19,15 @@ def load(name, split="train", root=None):
     looked into; where neither is named, the user's cache, and then a download. Raises DataError for
     an unknown name, FileError for a file that is missing or is not what it should be.
     """
-    if name not in ("mnist", "strokes") or split not in MNIST:
+    if name not in ("mnist", "strokes") or split not in ("train", "test"):
         raise DataError(f"{name!r}, {split!r}: load 'mnist' or 'strokes', 'train' or 'test'")
     if name == "strokes":
         images, labels, _ = strokes(*STROKES[split])
         return images, labels
+    if not isinstance(root, (str, os.PathLike, type(None))):
+        raise DataError(f"root={root!r}: the name of a folder, or None")
     folder = (os.environ.get("MINIVAE_DATA") or None) if root is None else root
-    pixels, labels = (_mnist_file(folder, *file) for file in MNIST[split])
+    pixels, labels = mnist.load(split, folder, MNIST, MIRRORS)
     return pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64)
 
 
@@ -68,41 +36,98 @@ def minibatches(order, batch_size):
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def as_rows(name, array, shape, dtype):
-    """The array in the dtype, or a DataError that tells what is wrong with it.
+def as_rows(name, array, shape, dtype, allowed="floating-point numbers"):
+    """The array in the dtype, or a DataError that tells what is wrong with it; no value is read.
 
     shape: (n, width), or (None, width) for any number of rows but none.
     """
     dtype, (n, width) = np.dtype(dtype), shape
-    found: tuple = getattr(array, "shape", ())
+    # What NumPy's functions take for an array: its own, and those of a GPU.
+    found: tuple = getattr(array, "shape", ()) if hasattr(array, "__array_ufunc__") else ()
     if len(found) != 2 or found[1] != width or found[0] == 0 or n not in (None, found[0]):
         what = found or type(array).__name__
-        raise DataError(f"{name} is {what}; it must be ({n or 'n'}, {width}), a row an example")
-    if array.dtype.kind not in ("f", dtype.kind):
-        raise DataError(f"{name} has dtype {array.dtype}; the model computes in {dtype}")
+        needed = f"({n or 'n'}, {width})"
+        raise DataError(f"{name} is {what}; it must be {needed}, an array with a row an example")
+    given = getattr(array, "dtype", "none")
+    if getattr(given, "kind", "") not in ("f", dtype.kind):
+        raise DataError(f"{name} has dtype {given}; this {dtype} model takes {allowed}")
     return array.astype(dtype, copy=False)
 
 
-def one_hot(labels, shape, dtype="float32"):
+def as_images(name, array, shape, dtype):
+    """As as_rows; uint8, grey levels from 0 to 255, are scaled to [0, 1]."""
+    dtype = np.dtype(dtype)
+    if getattr(array, "dtype", None) == np.uint8:
+        array = array / dtype.type(255)
+    return as_rows(name, array, shape, dtype, "floating-point numbers, or uint8 from 0 to 255")
+
+
+def checked_images(name, images, config, dtype):
+    """As as_images, for a whole data set: every value is looked at, once, for what cannot be.
+
+    Where the likelihood is bernoulli, or a sigmoid makes the Gaussian's mean, values lie in [0, 1];
+    elsewhere they are finite. Raises DataError with the first index that is wrong.
+    """
+    with np.errstate(over="ignore"):  # what is too large for the dtype is inf, and refused below
+        rows = as_images(name, images, (None, config.data_dim), dtype)
+    values = rows.real  # of a complex model, which is for checks of gradients alone
+    low, high = float(values.min()), float(values.max())  # nan if there is one
+    if config.likelihood != "bernoulli" and config.decoder_output == "identity":
+        if not (math.isfinite(low) and math.isfinite(high)):
+            _refuse_first(name, images, ~np.isfinite(values), f"finite numbers of {dtype}")
+    elif not (0 <= low and high <= 1):
+        outside = ~((values >= 0) & (values <= 1))
+        _refuse_first(name, images, outside, "numbers from 0 to 1, or uint8 from 0 to 255")
+    return rows
+
+
+def _refuse_first(name, images, wrong, allowed):
+    i, j = divmod(int(np.argmax(wrong)), wrong.shape[1])
+    raise DataError(f"{name}[{i}, {j}] is {images[i, j]}; this model takes {allowed}")
+
+
+def one_hot(labels, shape, dtype="float32", name="labels"):
     """Labels, whole numbers (n,) -> rows of the shape (n, K); None -> rows of zeros.
 
     Rows (n, K) are passed on, in the dtype. Raises DataError for a label that is none of 0 … K − 1.
     """
-    n, K = shape
+    (n, K), dtype = shape, np.dtype(dtype)
     if labels is None:
         return np.zeros(shape, dtype)
     if not hasattr(labels, "shape"):
-        labels = np.asarray(labels)
-    if labels.shape == shape:
+        try:
+            labels = np.asarray(labels)
+        except ValueError as error:
+            what = f"a {type(labels).__name__} of parts of several lengths"
+            raise DataError(f"{name} are {what}; they must be integers ({n},)") from error
+    found = getattr(labels, "dtype", type(labels).__name__)
+    kind = getattr(found, "kind", "")
+    if labels.shape == shape and kind in ("f", "i", "u", "b", dtype.kind):
         return labels.astype(dtype, copy=False)
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        found = f"{labels.dtype} {labels.shape}"
-        raise DataError(f"labels are {found}; they must be integers ({n},) or rows ({n}, {K})")
-    wrong = np.flatnonzero((labels < 0) | (labels >= K))
-    if len(wrong):
-        i = wrong[0]
-        raise DataError(f"labels[{i}] is {labels[i]}; this model has {K} classes, from 0")
+    if labels.shape != (n,):
+        what = f"{found} {labels.shape}"
+        raise DataError(f"{name} are {what}; they must be integers ({n},) or rows ({n}, {K})")
+    allowed = f"this model has {K} classes: integers from 0, below {K}"
+    if kind not in ("i", "u"):
+        i = int(np.argmax(labels != np.floor(labels))) if kind == "f" else 0
+        raise DataError(f"{name}[{i}] is {labels[i]}, of dtype {found}; {allowed}")
+    wrong = (labels < 0) | (labels >= K)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise DataError(f"{name}[{i}] is {labels[i]}; {allowed}")
     return np.eye(K, dtype=dtype)[labels]
+
+
+def checked_one_hot(name, labels, shape, dtype):
+    """As one_hot, for a whole data set: no labels, or rows that are not one-hot, are refused."""
+    if labels is None:
+        raise DataError(f"{name} is None; a model with classes needs them, num_classes=0 does not")
+    y = one_hot(labels, shape, dtype, name)
+    wrong = (np.sum(y, axis=1) != 1) | np.any((y != 0) & (y != 1), axis=1)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise DataError(f"{name}[{i}] is not one-hot; a row has a single 1 and else zeros")
+    return y
 
 
 def strokes(n, seed=0):
@@ -202,62 +227,3 @@ TEMPLATES = np.stack(
         _template([*_arc(0, -0.45, 0.52, 0.55, 0, -360), (0.5, 0.2), (0.3, 1)]),
     ]
 )
-
-
-def _mnist_file(folder, name, raw_digest, gzip_digest):
-    """The array of one IDX file, from the folder or else from the cache or the mirrors."""
-    if folder is not None:
-        paths = [path for path in _paths(folder, name) if path.exists()]
-        if not paths:
-            raise FileError(f"{folder} has neither {name} nor {name}.gz")
-        return _verified(paths[0], raw_digest)
-    import pooch
-
-    cache = pooch.os_cache("minivae")
-    for path in _paths(cache, name):
-        try:
-            return _verified(path, raw_digest)
-        except FileError:
-            continue
-    _download(cache, f"{name}.gz", gzip_digest)
-    return _verified(path, raw_digest)
-
-
-def _paths(folder, name):
-    return Path(folder, name), Path(folder, f"{name}.gz")
-
-
-def _download(cache, name, digest):
-    import pooch
-
-    failures = []
-    for mirror in MIRRORS:
-        try:
-            pooch.retrieve(f"{mirror}{name}", f"sha256:{digest}", name, cache)
-            return
-        except (OSError, ValueError) as error:
-            failures.append(f"{mirror}{name}: {error}")
-    raise FileError(f"cannot fetch {name}; put it into {cache} by hand. " + "; ".join(failures))
-
-
-def _verified(path, digest):
-    """Read a file, gzipped or not, and hold its raw content against the SHA-256 -> its array."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            content = file.read(MAX_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileError(f"{path} cannot be read: {error}") from error
-    array = parse_idx(content, path)
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise FileError(f"{path} is not the file of MNIST: its content's SHA-256 is not {digest}")
-    return array
-
-
-def parse_idx(content, path):
-    """The bytes of an IDX file -> array of uint8, of the shape that its header tells."""
-    ndim = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
-    start = 4 + 4 * ndim
-    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
-    if not 1 <= ndim <= 3 or len(content) != start + math.prod(shape):
-        raise FileError(f"{path} is no IDX file of bytes: header and length do not fit together")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

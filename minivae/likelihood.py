@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .datasets import as_rows, minibatches
+from .datasets import as_images, as_rows, checked_images, minibatches
 from .distributions import categorical_nll_forward, gaussian_nll_forward, reparameterize_forward
 from .errors import ConfigError
 from .vae import VAE, Activations
@@ -60,7 +60,7 @@ def log_weights(vae: VAE, x, eps, proposal="q"):
     if proposal not in ("q", "prior"):
         raise ConfigError(f"proposal={proposal!r}: 'q' or 'prior'")
     n, S, J = eps.shape
-    x = as_rows("x", x, (n, vae.config.data_dim), vae.dtype)
+    x = as_images("x", x, (n, vae.config.data_dim), vae.dtype)
     eps = as_rows("eps", eps.reshape(n * S, J), (n * S, vae.config.latent_dim), vae.dtype)
     rows = np.repeat(x, S, axis=0)
     if proposal == "prior":
@@ -136,7 +136,7 @@ def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 
     if samples < 1 or max_bytes < 1:
         raise ConfigError(f"samples={samples}, max_bytes={max_bytes}: at least 1")
     config = vae.config
-    x = as_rows("x", x, (None, config.data_dim), vae.dtype)
+    x = checked_images("x", x, config, vae.dtype)
     rng = np.random.default_rng([seed, ESTIMATION])
     # Some nine arrays as wide as x, z and probs live at once, and every hidden layer.
     hidden = sum(config.encoder_layers) + sum(config.decoder_layers)

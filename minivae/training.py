@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .checkpoint import TrainingState
-from .datasets import as_rows, minibatches, one_hot
+from .datasets import checked_images, checked_one_hot, minibatches
 from .errors import ConfigError, DataError, DivergedError, OutOfMemoryError
 from .likelihood import neg_elbo
 from .optim import Adam
@@ -35,7 +35,8 @@ def fit(
 ) -> list[dict]:
     """Train in place with Adam -> history, one dict an epoch.
 
-    train, test: (images (N, D) in [0, 1], labels (N,) or, without classes, None). A row holds
+    train, test: (images (N, D) in [0, 1], or uint8 from 0 to 255, labels (N,) or, without classes,
+    None); where something is wrong with them, DataError names it before the first step. A row holds
     epoch, step, seconds (of the epoch's training, evaluation left out), and for train_ and, where
     there is a test set, test_: nll, kl, ce, loss_auto_encode = nll + kl (nats an image), sse
     (squared error an image), accuracy (a fraction), and test_neg_elbo (nats an image). ce and
@@ -49,9 +50,9 @@ def fit(
     """
     if epochs < 0 or batch_size < 1 or not 0 < lr < np.inf:
         raise ConfigError(f"epochs={epochs}, batch_size={batch_size}, lr={lr}: at least 0, 1, > 0")
-    images, y = _checked(vae, *train)
+    images, y = _checked(vae, *_pair("train", train), of="train ")
     if test is not None:
-        test = _checked(vae, *test)
+        test = _checked(vae, *_pair("test", test), of="test ")
     N, J = len(images), vae.config.latent_dim
     state = state or start(vae, lr, seed)
     rng = np.random.default_rng()
@@ -71,19 +72,7 @@ def fit(
             disable=None if progress else True,  # None: drawn on a terminal only
         ) as bar:
             for rows, eps in batches[state.batches :]:
-                try:
-                    loss, acts = vae.forward(images[rows], eps, None if y is None else y[rows])
-                    vae.backward(acts)
-                except MemoryError as error:
-                    raise OutOfMemoryError(
-                        f"a batch of {len(rows)} images needs more memory: {error}"
-                    ) from error
-                if fault := _not_finite(vae, loss, acts):
-                    raise DivergedError(
-                        f"epoch {epoch}, step {state.adam.t + 1}, learning rate {state.adam.lr}: "
-                        f"{fault} is not finite"
-                    )
-                state.adam.step(vae.theta, vae.dtheta)
+                acts = _step(vae, state, images[rows], eps, None if y is None else y[rows])
                 state.sums = state.sums + np.sum(np.stack(_terms(acts)), axis=1, dtype=np.float64)
                 state.batches += 1
                 state.seconds = time.perf_counter() - began
@@ -93,7 +82,7 @@ def fit(
         row = {"epoch": epoch, "step": state.adam.t, "seconds": state.seconds}
         means = {"train": _means(state.sums, N)}
         if test is not None:
-            means["test"] = evaluate(vae, test[0], test[1], seed)
+            means["test"] = _averages(costs(vae, test[0], test[1], seed))
         for split, values in means.items():
             row |= {f"{split}_{name}": value for name, value in values.items()}
         state.history.append(row)
@@ -108,6 +97,23 @@ def start(vae: VAE, lr=1e-3, seed=0) -> TrainingState:
     """The state of a training before its first step."""
     generator = np.random.default_rng([seed, EPOCHS]).bit_generator.state
     return TrainingState(Adam(vae.theta, lr=lr), dict(generator))
+
+
+def _step(vae, state, x, eps, y):
+    """Forward, backward, Adam; what cannot be is refused before the weights are touched."""
+    try:
+        loss, acts = vae.forward(x, eps, y)
+        vae.backward(acts)
+    except MemoryError as error:
+        raise OutOfMemoryError(f"a batch of {len(x)} images needs more memory: {error}") from error
+    fault = _not_finite(vae, loss, acts)
+    if fault:
+        raise DivergedError(
+            f"epoch {len(state.history) + 1}, step {state.adam.t + 1}, learning rate "
+            f"{state.adam.lr}: {fault} is not finite; a smaller learning rate may help"
+        )
+    state.adam.step(vae.theta, vae.dtheta)
+    return acts
 
 
 def _not_finite(vae, loss, acts):
@@ -128,11 +134,7 @@ def _not_finite(vae, loss, acts):
 
 def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
     """The means over a data set of what `terms` gives; None for what the model does not have."""
-    values = terms(vae, images, labels, seed, batch_size)
-    return {
-        name: float(np.mean(values[name])) if name in values else None
-        for name in (*TERMS, "loss_auto_encode", "neg_elbo")
-    }
+    return _averages(terms(vae, images, labels, seed, batch_size))
 
 
 def terms(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
@@ -142,6 +144,11 @@ def terms(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
     (nats), sse, and of a model with classes ce (nats) and accuracy (1 or 0).
     """
     images, y = _checked(vae, images, labels)
+    return costs(vae, images, y, seed, batch_size)
+
+
+def costs(vae, images, y, seed, batch_size=1000) -> dict:
+    """`terms`, of a data set that has been checked."""
     noise = np.random.default_rng([seed, EVALUATION]).standard_normal(
         (len(images), vae.config.latent_dim), dtype=np.float32
     )
@@ -154,23 +161,30 @@ def terms(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
     return named | {"loss_auto_encode": named["nll"] + named["kl"], "neg_elbo": bound}
 
 
-def _checked(vae, images, labels):
-    """The images and the labels, as one-hot rows, in the model's dtype; no y without classes."""
-    config = vae.config
-    images = as_rows("images", images, (None, config.data_dim), vae.dtype)
-    low, high = float(images.min()), float(images.max())
-    identity = config.likelihood != "bernoulli" and config.decoder_output == "identity"
-    if not (np.isfinite(low + high) if identity else 0 <= low <= high <= 1):
-        raise DataError(f"images range over [{low}, {high}]; this model needs [0, 1], and no NaN")
+def _averages(values):
+    return {
+        name: float(np.mean(values[name])) if name in values else None
+        for name in (*TERMS, "loss_auto_encode", "neg_elbo")
+    }
+
+
+def _pair(name, data) -> tuple[Any, Any]:
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return data[0], data[1]
+    what = f"{type(data).__name__}{f' of {len(data)}' if isinstance(data, (tuple, list)) else ''}"
+    raise DataError(f"{name} is {what}; give (images, labels), or without classes (images, None)")
+
+
+def _checked(vae, images, labels, of=""):
+    """The images and the labels, as one-hot rows, in the model's dtype; no y without classes.
+
+    of: whose they are, for the message.
+    """
+    images = checked_images(f"{of}images", images, vae.config, vae.dtype)
     if not vae.classifier:
         return images, None
-    if labels is None:
-        raise DataError("labels is None; a model with classes needs them, num_classes=0 does not")
-    y = one_hot(labels, (len(images), config.num_classes), vae.dtype)
-    wrong = np.flatnonzero((np.sum(y, axis=1) != 1) | np.any((y != 0) & (y != 1), axis=1))
-    if len(wrong):
-        raise DataError(f"labels[{wrong[0]}] is not one-hot")
-    return images, y
+    shape = len(images), vae.config.num_classes
+    return images, checked_one_hot(f"{of}labels", labels, shape, vae.dtype)
 
 
 def _terms(acts):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .config import VAEConfig
-from .datasets import as_rows, one_hot
+from .datasets import as_images, as_rows, one_hot
 from .distributions import (
     LIKELIHOODS,
     categorical_nll_backward,
@@ -106,7 +106,7 @@ class VAE:
         Source: Kingma, Welling 2014, equation 10; β: Higgins et al. 2017; classifier: Zeldes 2018.
         """
         config, params = self.config, self._parameters
-        x = as_rows("x", x, (None, config.data_dim), self.dtype)
+        x = as_images("x", x, (None, config.data_dim), self.dtype)
         eps = as_rows("eps", eps, (len(x), config.latent_dim), self.dtype)
         acts = Activations(x, eps)
 
@@ -199,7 +199,7 @@ class VAE:
 
     def encode(self, x):
         """x (n, D) -> mu, var (n, J): q(z|x) = N(mu, var)."""
-        x = as_rows("x", x, (None, self.config.data_dim), self.dtype)
+        x = as_images("x", x, (None, self.config.data_dim), self.dtype)
         h = self.encoder.forward(x, self._parameters)[-1]
         mu = self.mu_head.forward(h, self._parameters)
         log_var = self.log_var_head.forward(h, self._parameters)
@@ -209,7 +209,7 @@ class VAE:
         """x (n, D) -> probs (n, K), of a model with classes."""
         if not self.classifier:
             raise ConfigError("num_classes=0: this model has no classifier")
-        x = as_rows("x", x, (None, self.config.data_dim), self.dtype)
+        x = as_images("x", x, (None, self.config.data_dim), self.dtype)
         h = self.classifier.forward(x, self._parameters)[-1]
         return softmax_forward(self.logits_head.forward(h, self._parameters))
 
@@ -220,7 +220,7 @@ class VAE:
     def nll(self, x, z, probs=None):
         """x (n, D), z (n, J), probs (n, K) where there are classes -> −log p(x|z), (n,), nats."""
         heads = self._heads(z, probs)
-        x = as_rows("x", x, (len(z), self.config.data_dim), self.dtype)
+        x = as_images("x", x, (len(z), self.config.data_dim), self.dtype)
         return self.likelihood.forward(x, *heads)[-1]
 
     def sample(self, n, digit=None, seed=0):

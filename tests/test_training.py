@@ -140,35 +140,10 @@ def test_the_learning_rate_is_adam_s(data):
     assert np.max(abs(vae.theta - start)) == pytest.approx(0.5, rel=1e-3)  # its first step is lr
 
 
-def test_images_out_of_range_are_refused_before_the_first_step(data):
-    (images, labels), _ = data
-    for wrong in (images * 255, images - 0.1, np.where(images > 0.5, np.nan, images)):
-        with pytest.raises(errors.DataError, match="images range over"):
-            trained([(wrong.astype(np.float32), labels)])
-    for choice in ({"likelihood": "bernoulli", "decoder_output": "identity"}, {}):
-        config = dataclasses.replace(CONFIG, **choice)
-        with pytest.raises(errors.DataError, match="images range over"):
-            trained(data, config, test=(images * 255, labels))
-        with pytest.raises(errors.DataError, match="images range over"):
-            evaluate(VAE(config), images * 255, labels)
-    identity = dataclasses.replace(CONFIG, decoder_output="identity")
-    trained([(images - 0.1, labels)], identity, epochs=1)
-    with pytest.raises(errors.DataError, match="nan"):
-        trained([(np.where(images > 0.5, np.nan, images), labels)], identity)
-
-
 @pytest.mark.parametrize("options", [{"epochs": -1}, {"batch_size": 0}, {"lr": 0}])
 def test_options_that_cannot_be_are_refused(data, options):
     with pytest.raises(errors.ConfigError, match=next(iter(options))):
         trained(data, **options)
-
-
-def test_labels_that_do_not_fit_are_refused_before_the_first_step(data):
-    (images, labels), _ = data
-    signed = np.array([[1, 1, -1] + 7 * [0]] * 70)
-    for wrong in (labels[1:], None, labels + 1, np.zeros((70, 10)), np.full((70, 10), 0.1), signed):
-        with pytest.raises(errors.MinivaeError, match="labels"):
-            trained([(images, wrong)])
 
 
 def test_train_leaves_a_run_folder(few_strokes, tmp_path, capsys):
