@@ -17,7 +17,7 @@ from .config import VAEConfig
 from .errors import ConfigError, FileError
 from .optim import Adam
 from .parameters import size
-from .vae import VAE, shapes_of
+from .vae import VAE
 
 FILE_NAME = "model.safetensors"
 FORMAT = 2
@@ -185,7 +185,9 @@ def _read(path):
 
 def _check_architecture(path, config, found, training):
     """found: {name: (shape, dtype)} -> the dtype of the weights, or a FileError that lists all."""
-    shapes = shapes_of(config)
+    unmade = VAE.__new__(VAE)  # no weights before it is known how many there are
+    unmade.config = config
+    shapes = unmade.make_networks()
     dtype = found.get(next(iter(shapes)), (None, "F32"))[1]
     expected = {name: (shape, dtype) for name, shape in shapes.items()}
     record = {name for name in found if name == "history" or name.startswith("pictures.")}

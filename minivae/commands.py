@@ -54,9 +54,10 @@ def config_of(options, likelihood):
 def protocol_of(options):
     """What the options ask for, but for the seed and where things lie."""
     config = config_of(options, options.likelihood)
-    return Protocol(
-        options.data, options.holdout, config, options.epochs, options.batch_size, options.lr
-    )
+    holdout = options.holdout
+    if holdout is None:
+        holdout = ARTICLE.holdout if options.data == "mnist" else 0
+    return Protocol(options.data, holdout, config, options.epochs, options.batch_size, options.lr)
 
 
 def train_command(options):
@@ -64,10 +65,8 @@ def train_command(options):
     if found:
         vae, state = found
         vars(options).update(state.options)
-    if options.holdout is None:
-        options.holdout = ARTICLE.holdout if options.data == "mnist" else 0
     protocol = protocol_of(options)
-    holdout = protocol.holdout
+    options.holdout = holdout = protocol.holdout
     images, labels = datasets.load(options.data, "train", options.data_dir)
     test = datasets.load(options.data, "test", options.data_dir)
     if not 0 <= holdout < len(images):

@@ -68,13 +68,13 @@ class VAE:
             raise DeviceError(f"device={device!r}: this version computes on the CPU, device='cpu'")
         self.config = config or VAEConfig()
         self.dtype = np.dtype(dtype)
-        shapes = self._make_networks()
+        shapes = self.make_networks()
         self.theta = glorot_uniform(shapes, seed).astype(self.dtype)
         self.dtheta = np.zeros_like(self.theta)
         self._parameters = views(self.theta, shapes)
         self._gradients = views(self.dtheta, shapes)
 
-    def _make_networks(self):
+    def make_networks(self):
         """The networks of the config, without weights -> {name: shape} of these."""
         config = self.config
         D, J, K = config.data_dim, config.latent_dim, config.num_classes
@@ -244,10 +244,3 @@ class VAE:
             code = np.concatenate([code, probs], axis=1)
         h = self.decoder.forward(code, self._parameters)[-1]
         return [head.forward(h, self._parameters) for head in self.decoder_heads]
-
-
-def shapes_of(config):
-    """{name: shape} of the parameters of a model, which is not made."""
-    vae = VAE.__new__(VAE)
-    vae.config = config
-    return vae._make_networks()

@@ -34,3 +34,11 @@ def mnist():
 def few_strokes(monkeypatch):
     """datasets.load("strokes") gives 300 training and 100 test images."""
     monkeypatch.setattr(datasets, "STROKES", {"train": (300, 0), "test": (100, 1)})
+
+
+def refusal(stop, capsys):
+    """What the command line said, in one line, when it refused with 2 or with 1."""
+    said = stop.value.code if isinstance(stop.value.code, str) else capsys.readouterr().err.rstrip()
+    assert stop.value.code == 2 or isinstance(stop.value.code, str)
+    assert said.startswith("minivae: ") and "\n" not in said
+    return said

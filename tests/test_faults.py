@@ -19,6 +19,8 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -39,7 +41,7 @@ from minivae import (
 from minivae.cli import main
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--hidden", "8", "--latent", "2"]
+SMALL = ["--hidden", "8", "--latent", "3"]
 CONFIG = VAEConfig(latent_dim=2, encoder_layers=(8,), decoder_layers=(8,), classifier_layers=(8,))
 # A program of its own: `minivae` on three batches of strokes an epoch, that saves all the time.
 DRIVER = """
@@ -52,7 +54,7 @@ main(sys.argv[1:])
 
 
 def driver(*arguments, **options):
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", DRIVER, "train", *SMALL, *map(str, arguments)]
     return subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -139,39 +141,36 @@ def test_a_second_signal_leaves_at_once(tmp_path):
     assert code == 130 and "Traceback" not in err and "goes on" in err
 
 
-def killed(run, delay):
-    """Train, and go on, with a SIGKILL after each delay -> the number of kills."""
-    process = driver("--epochs", 6, "--resume", run)
-    try:
-        process.communicate(timeout=delay)
-        return 0
-    except subprocess.TimeoutExpired:
+def survive(run, kills, whole):
+    """Kill a run again and again, at a random moment after it has begun; then let it end."""
+    rng = random.Random(0)
+    before = 0
+    for _ in range(kills):
+        process = driver("--epochs", 6, "--resume", run)
+        process.stdout.readline()  # its imports are done
+        time.sleep(rng.choice([rng.uniform(0, 0.05), rng.uniform(0, 0.6)]))
         process.kill()
         process.communicate()
-        return 1
-
-
-def survive(run, kills, whole):
-    rng = random.Random(0)
-    done = 0
-    while done < kills:
-        shutil.rmtree(run, ignore_errors=True)
-        while killed(run, rng.uniform(0.5, 1.6)):
-            done += 1
-            if run.exists():
-                load(run)
-        assert outcome(run) == outcome(whole)
-        assert [row["epoch"] for row in history(run)] == [1, 2, 3, 4, 5, 6]
-    return done
+        if run.exists():
+            _, state = checkpoint.load_training(run)
+            assert state.adam.t >= before
+            before = state.adam.t
+        if before == 18:  # it has ended, or was drawing its pictures
+            assert outcome(run) == outcome(whole)
+            shutil.rmtree(run)
+            before = 0
+    assert wait(driver("--epochs", 6, "--resume", run))[0] == 0
+    assert outcome(run) == outcome(whole)
+    assert [row["epoch"] for row in history(run)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_5_kills_at_random_moments(tmp_path, whole):
-    assert survive(tmp_path / "run", 5, whole) >= 5
+    survive(tmp_path / "run", 5, whole)
 
 
 @pytest.mark.slow
 def test_25_kills_at_random_moments(tmp_path, whole):
-    assert survive(tmp_path / "run", 25, whole) >= 25
+    survive(tmp_path / "run", 25, whole)
 
 
 def test_a_kill_leaves_no_half_written_files_for_ever(tmp_path):
@@ -314,7 +313,7 @@ def test_a_folder_without_a_checkpoint_starts_from_the_beginning(tmp_path, whole
     "option, was",
     [
         ("mnist", "strokes"), ("--epochs 5", 6), ("--batch-size 50", 100), ("--lr 0.01", 0.001),
-        ("--latent 3", 2), ("--hidden 8,8", [8]), ("--activation relu", "sigmoid"),
+        ("--latent 4", 3), ("--hidden 8,8", [8]), ("--activation relu", "sigmoid"),
         ("--likelihood bernoulli", "gaussian"), ("--decoder-std 1.0", 0.5),
         ("--decoder-output identity", "sigmoid"), ("--beta 2.0", 1.0), ("--no-classifier", False),
         ("--cut-label-gradient", False), ("--holdout 5", 0), ("--seed 1", 0),
@@ -475,7 +474,7 @@ def test_a_huge_model_is_refused_before_it_is_made(tmp_path):
 
 def test_a_fifo_or_a_folder_in_the_file_s_place_is_refused(tmp_path):
     os.mkfifo(tmp_path / "model.safetensors")
-    with pytest.raises(errors.FileError, match="there is no file"):
+    with pytest.raises(errors.FileError, match="is no file"):
         load(tmp_path)
 
 
@@ -497,43 +496,29 @@ def test_a_state_comes_back_whole(tmp_path):
     assert np.array_equal(found.adam.v, state.adam.v) and found.adam.t == 6
 
 
-def mutated(content, seed, count):
-    """Bytes changed, runs of them cut, doubled or moved; most often one change."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        content = bytearray(content)
-        for _ in range(rng.choice([1, 1, 1, 2, 5])):
-            at = rng.randrange(len(content)) if rng.random() < 0.5 else rng.randrange(2000)
-            at %= max(1, len(content))
-            kind = rng.randrange(4)
-            if kind == 0:
-                content[at : at + 1] = bytes([rng.randrange(256)])
-            elif kind == 1:
-                del content[at : at + rng.randrange(1, 300)]
-            elif kind == 2:
-                content[at:at] = content[at : at + rng.randrange(1, 300)]
-            else:
-                content[at : at + 8] = rng.randbytes(8)
-        yield bytes(content)
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["overwrite", "cut", "insert", "repeat"]),
+        st.integers(0, 1 << 12),
+        st.binary(min_size=1, max_size=40),
+    ),
+    min_size=1,
+    max_size=4,
+)
 
 
-def refused_or_loaded(contents, read, path):
-    """Each content, by itself: success or the one error family, within a second and 50 MB."""
-    outcomes = {"success": 0, "refused": 0}
-    tracemalloc.start()
-    for content in contents:
-        path.write_bytes(content)
-        start = time.perf_counter()
-        try:
-            read(path)
-            outcomes["success"] += 1
-        except errors.MinivaeError as error:
-            outcomes["refused"] += 1
-            assert path.name in str(error) and "\n" not in str(error)
-        assert time.perf_counter() - start < 5
-    assert tracemalloc.get_traced_memory()[1] < 50e6
-    tracemalloc.stop()
-    return outcomes
+def mutated(content, edits):
+    content = bytearray(content)
+    for kind, at, new in edits:
+        at = at % (len(content) + 1)
+        end = at + len(new)
+        content[at : at if kind in ("insert", "repeat") else end] = {
+            "overwrite": new,
+            "cut": b"",
+            "insert": new,
+            "repeat": content[at:end],
+        }[kind]
+    return bytes(content)
 
 
 def small_checkpoint(folder):
@@ -556,20 +541,43 @@ KINDS = {
 }
 
 
+def mutate(kind, folder, count):
+    """Success or the one error family, at once and within 50 MB, for so many mutations."""
+    make, read, name = KINDS[kind]
+    content = make(folder)
+    path = folder / name
+    outcomes = {"loaded": 0, "refused": 0}
+
+    @hypothesis.settings(max_examples=count, derandomize=True, deadline=5000, database=None)
+    @hypothesis.given(EDITS)
+    def try_it(edits):
+        path.write_bytes(mutated(content, edits))
+        tracemalloc.start()
+        try:
+            read(path)
+            outcomes["loaded"] += 1
+        except errors.MinivaeError as error:
+            outcomes["refused"] += 1
+            assert name in str(error) and "\n" not in str(error)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+        tracemalloc.stop()
+
+    try_it()
+    return outcomes
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_700_mutations_are_loaded_or_refused(kind, tmp_path):
-    make, read, name = KINDS[kind]
-    outcomes = refused_or_loaded(mutated(make(tmp_path), 0, 700), read, tmp_path / name)
-    assert sum(outcomes.values()) == 700 and outcomes["refused"] > 300
+    outcomes = mutate(kind, tmp_path, 700)
+    assert sum(outcomes.values()) >= 700 and outcomes["refused"] > 500, outcomes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_33400_mutations_are_loaded_or_refused(kind, tmp_path):
-    make, read, name = KINDS[kind]
-    outcomes = refused_or_loaded(mutated(make(tmp_path), 1, 33_400), read, tmp_path / name)
+    outcomes = mutate(kind, tmp_path, 33_400)
     print(kind, outcomes)
-    assert sum(outcomes.values()) == 33_400
+    assert sum(outcomes.values()) >= 33_400
 
 
 # The command line
