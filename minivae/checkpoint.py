@@ -127,6 +127,14 @@ def write_atomically(path, content):
         raise FileError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def make_folder(path):
+    """Make it where it is not; raises FileError."""
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path} cannot be made: {error.strerror}") from error
+
+
 def temporary_name(path):
     """Beside the path, for this process alone."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")

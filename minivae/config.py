@@ -35,17 +35,17 @@ class VAEConfig:
 
     def __post_init__(self):
         checked = {
-            "data_dim": _integer("data_dim", self.data_dim, 1),
-            "latent_dim": _integer("latent_dim", self.latent_dim, 1),
-            "num_classes": _integer("num_classes", self.num_classes, 0),
+            "data_dim": integer("data_dim", self.data_dim, 1),
+            "latent_dim": integer("latent_dim", self.latent_dim, 1),
+            "num_classes": integer("num_classes", self.num_classes, 0),
         }
         for name in ("encoder_layers", "decoder_layers", "classifier_layers"):
             widths = getattr(self, name)
             if not isinstance(widths, (tuple, list)):
                 raise ConfigError(f"{name}={widths!r}: a tuple of widths, () for a linear network")
-            checked[name] = tuple(_integer(name, width, 1) for width in widths)
+            checked[name] = tuple(integer(name, width, 1) for width in widths)
         for name in ("decoder_std", "classifier_weight", "var_floor", "beta"):
-            checked[name] = _number(name, getattr(self, name))
+            checked[name] = number(name, getattr(self, name))
         if not 1e-15 <= checked["decoder_std"] <= 1e15:  # its square is to suit float32
             raise ConfigError(f"decoder_std={self.decoder_std}: a number from 1e-15 to 1e15")
         if not isinstance(self.label_gradient, (bool, np.bool_)):
@@ -63,13 +63,15 @@ class VAEConfig:
             object.__setattr__(self, name, value)
 
 
-def _integer(name, value, least):
+def integer(name, value, least):
+    """The value as a Python int, or a ConfigError that names it."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ConfigError(f"{name}={value!r}: whole numbers from {least}")
     return int(value)
 
 
-def _number(name, value):
+def number(name, value):
+    """The value as a Python float, not negative and no more than float32 has, or a ConfigError."""
     real = isinstance(value, (int, float, np.integer, np.floating))
     if not real or isinstance(value, bool) or not 0 <= value <= LARGEST:
         raise ConfigError(f"{name}={value!r}: a number from 0 to 1e38")

@@ -37,7 +37,7 @@ def save_figures(folder, vae, state, test):
     if vae.config.latent_dim == 2:
         figures["posterior"] = posterior_figure(vae, images[:1500], labels[:1500])
         figures["manifold"] = manifold_figure(vae)
-    folder.mkdir(exist_ok=True)
+    checkpoint.make_folder(folder)
     return [plots.save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
@@ -217,7 +217,7 @@ def save(figure, options, name):
         return
     folder = Path(options.run, "figures")
     try:
-        folder.mkdir(exist_ok=True)
+        checkpoint.make_folder(folder)
         print(plots.save(figure, folder / f"{name}.png"))
-    except OSError as error:
+    except FileError as error:
         raise FileError(f"{error}; --out can name another file") from error

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .checkpoint import TrainingState
+from .config import integer, number
 from .datasets import checked_images, checked_one_hot, minibatches
 from .errors import ConfigError, DataError, DivergedError, OutOfMemoryError
 from .likelihood import neg_elbo
@@ -48,8 +49,10 @@ def fit(
     seed a training goes on from it to the same bits. Raises DivergedError, before the weights are
     touched, where a loss or a gradient is not finite.
     """
-    if epochs < 0 or batch_size < 1 or not 0 < lr < np.inf:
-        raise ConfigError(f"epochs={epochs}, batch_size={batch_size}, lr={lr}: at least 0, 1, > 0")
+    epochs, batch_size = integer("epochs", epochs, 0), integer("batch_size", batch_size, 1)
+    seed = integer("seed", seed, 0)
+    if number("lr", lr) == 0:
+        raise ConfigError("lr=0: a number above 0")
     images, y = _checked(vae, *_pair("train", train), of="train ")
     if test is not None:
         test = _checked(vae, *_pair("test", test), of="test ")
@@ -143,6 +146,7 @@ def terms(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
     images (N, D), labels (N,) or None -> {name: (N,) float64}: nll, kl, loss_auto_encode, neg_elbo
     (nats), sse, and of a model with classes ce (nats) and accuracy (1 or 0).
     """
+    seed, batch_size = integer("seed", seed, 0), integer("batch_size", batch_size, 1)
     images, y = _checked(vae, images, labels)
     return costs(vae, images, y, seed, batch_size)
 

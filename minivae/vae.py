@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .config import VAEConfig
+from .config import VAEConfig, integer
 from .datasets import as_images, as_rows, one_hot
 from .distributions import (
     LIKELIHOODS,
@@ -69,7 +69,7 @@ class VAE:
         self.config = config or VAEConfig()
         self.dtype = np.dtype(dtype)
         shapes = self.make_networks()
-        self.theta = glorot_uniform(shapes, seed).astype(self.dtype)
+        self.theta = glorot_uniform(shapes, integer("seed", seed, 0)).astype(self.dtype)
         self.dtheta = np.zeros_like(self.theta)
         self._parameters = views(self.theta, shapes)
         self._gradients = views(self.dtheta, shapes)
@@ -226,6 +226,7 @@ class VAE:
     def sample(self, n, digit=None, seed=0):
         """z ~ N(0, I), decoded -> (n, D), all of one digit, or of each class in its turn."""
         J, K = self.config.latent_dim, self.config.num_classes
+        n, seed = integer("n", n, 1), integer("seed", seed, 0)
         z = np.random.default_rng(seed).standard_normal((n, J), dtype=np.float32)
         if digit is None and not K:
             return self.decode(z)

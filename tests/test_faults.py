@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import signal
@@ -390,6 +391,63 @@ def test_nothing_is_made_before_options_and_data_are_checked(tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_what_a_killed_process_left_beside_a_run_is_swept(few_strokes, tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True)  # fmt: skip
+    stale = tmp_path / f".run.{dead.stdout.strip()}.tmp"
+    stale.mkdir()
+    (stale / "model.safetensors").touch()
+    main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_that_cannot_take_its_name_leaves_the_old_one(
+    few_strokes, tmp_path, monkeypatch, whole
+):
+    run = shutil.copytree(whole, tmp_path / "run")
+    rename = os.rename
+
+    def refused(source, target):
+        if Path(target) == run and Path(source).name != f".run.replaced.{os.getpid()}.tmp":
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(record.os, "rename", refused)
+    with pytest.raises(SystemExit, match="No space left"):
+        main(["train", *SMALL, "--epochs", "1", "--out", str(run), "--overwrite"])
+    assert outcome(run) == outcome(whole) and list(tmp_path.iterdir()) == [run]
+
+
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({"epochs": -1}, "epochs"), ({"epochs": 1.5}, "epochs"), ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 2.5}, "batch_size"), ({"batch_size": "10"}, "batch_size"),
+        ({"lr": 0}, "lr"), ({"lr": -1e-3}, "lr"), ({"lr": float("nan")}, "lr"),
+        ({"lr": float("inf")}, "lr"), ({"lr": "fast"}, "lr"),
+        ({"seed": -1}, "seed"), ({"seed": None}, "seed"),
+    ],
+)  # fmt: skip
+def test_an_option_of_fit_that_cannot_be_is_refused_by_its_name(options, named):
+    images, labels, _ = datasets.strokes(20)
+    with pytest.raises(errors.ConfigError, match=f"^{named}="):
+        fit(VAE(CONFIG), (images, labels), **options)
+
+
+def test_a_seed_or_a_number_that_cannot_be_is_refused_by_its_name():
+    images, labels, _ = datasets.strokes(20)
+    vae = VAE(CONFIG)
+    for call in (
+        lambda: VAE(CONFIG, seed=-1),
+        lambda: vae.sample(3, seed=-1),
+        lambda: training.evaluate(vae, images, labels, seed=-1),
+        lambda: vae.sample(-1),
+        lambda: training.evaluate(vae, images, labels, batch_size=0),
+    ):
+        with pytest.raises(errors.ConfigError, match=r"^(seed|n|batch_size)=-?\d"):
+            call()
+
+
 # Checkpoints
 
 
@@ -617,3 +675,18 @@ def test_no_pickle_no_eval_no_shell():
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
                 assert not names & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+
+
+def test_every_promise_of_the_page_names_its_test():
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    promised = re.findall(r"`(test_\w+)`", page)
+    tests = set()
+    for path in Path(__file__).parent.glob("test_*.py"):
+        tests |= {node.name for node in ast.walk(ast.parse(path.read_text()))
+                  if isinstance(node, ast.FunctionDef)}  # fmt: skip
+    assert len(promised) > 30 and set(promised) <= tests
+    here = ast.parse(Path(__file__).read_text())
+    ours = {node.name for node in here.body if isinstance(node, ast.FunctionDef)}
+    assert {name for name in ours if name.startswith("test_")} - set(promised) <= {
+        "test_every_promise_of_the_page_names_its_test"
+    }

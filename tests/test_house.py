@@ -162,6 +162,8 @@ def test_the_public_face():
         ("DataError", ValueError),
         ("FileError", OSError),
         ("DeviceError", RuntimeError),
+        ("DivergedError", FloatingPointError),
+        ("OutOfMemoryError", MemoryError),
     ],
 )
 def test_every_refusal_is_a_minivae_error_and_the_built_in_that_fits(error, builtin):
