@@ -7,11 +7,12 @@ import os
 import sys
 
 from . import __version__
-from .commands import RECORDED, gradcheck_command, train_command
+from .commands import gradcheck_command, train_command
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, MinivaeError
 from .layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
+from .record import OPTIONS
 from .references import ARTICLE
 from .runs import (
     evaluate_command,
@@ -80,7 +81,7 @@ def parser(defaults=True):
     add("--resume", metavar="RUN",
         help="go on with a run that was stopped, with its own options; --epochs may be more")
     if not defaults:
-        train.set_defaults(**dict.fromkeys(RECORDED))
+        train.set_defaults(**dict.fromkeys(OPTIONS))
 
     check = commands.add_parser(
         "gradcheck",

@@ -19,11 +19,6 @@ from .vae import VAE
 
 PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
 STYLES = 3  # the random stream of the pictures; see training.EPOCHS
-RECORDED = (  # the options that a run keeps for itself when it goes on
-    "data", "epochs", "batch_size", "lr", "latent", "hidden", "activation", "likelihood",
-    "decoder_std", "decoder_output", "beta", "no_classifier", "cut_label_gradient", "holdout",
-    "seed", "dtype",
-)
 TERMS = {"nll": ".2f", "kl": ".2f", "ce": ".3f"}
 COLUMNS = [  # of the line that an epoch prints: the key of the history in two parts, the format
     ("", "epoch", ""),
@@ -76,7 +71,7 @@ def train_command(options):
     else:
         vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
         state = training.start(vae, protocol.lr, options.seed)
-        state.options = {name: getattr(options, name) for name in RECORDED}
+        state.options = {name: getattr(options, name) for name in record.OPTIONS}
         run = record.new_folder(options, vae, state)
     counts = {"train": len(images) - holdout, "validation": holdout, "test": len(test[0])}
     sizes = ", ".join(f"{n:,} for {split}" for split, n in counts.items())

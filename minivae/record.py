@@ -13,6 +13,12 @@ import numpy as np
 from . import checkpoint
 from .errors import ConfigError, FileError
 
+OPTIONS = (  # the options that a run keeps for itself when it goes on
+    "data", "epochs", "batch_size", "lr", "latent", "hidden", "activation", "likelihood",
+    "decoder_std", "decoder_output", "beta", "no_classifier", "cut_label_gradient", "holdout",
+    "seed", "dtype",
+)
+
 
 def new_folder(options, vae, state):
     """Make the folder that was asked for, or the first free one of runs/DATA, runs/DATA-2, …
@@ -89,7 +95,7 @@ def open_run(folder, given):
     if not Path(folder, checkpoint.FILE_NAME).exists():
         return None
     vae, state = checkpoint.load_training(folder)
-    if state is None:
+    if state is None or set(state.options) != set(OPTIONS):
         raise FileError(f"{folder} holds a model, and no training that could go on")
     saved = state.options
     for name, was in saved.items():
