@@ -1,10 +1,12 @@
 """Saving and loading: safetensors, replaced atomically, checked before use."""
 
+import contextlib
 import dataclasses
 import glob
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,11 @@ from .vae import VAE
 FILE_NAME = "model.safetensors"
 FORMAT = 2
 LARGEST_HEADER = 1 << 20  # bytes; those of a deep model's names and config are some thousand
+PICTURES = "pictures."
 DTYPES = {"F32": "float32", "F64": "float64"}
-WRONG_CONTENT = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
+WRONG_CONTENT = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 
 @dataclass
@@ -69,7 +74,7 @@ def save(vae: VAE, path, state: TrainingState | None = None) -> Path:
         history = json.dumps(state.history).encode()
         tensors |= {"adam.m": adam.m, "adam.v": adam.v}
         tensors["history"] = np.frombuffer(history, np.uint8)
-        tensors |= {f"pictures.{name}": images for name, images in state.pictures.items()}
+        tensors |= {PICTURES + name: images for name, images in state.pictures.items()}
     about["sha256"] = _digest(about, tensors)
     path = Path(path)
     write_atomically(path, safetensors.numpy.save(tensors, {"minivae": json.dumps(about)}))
@@ -87,11 +92,11 @@ def load(path, device="cpu") -> VAE:
 def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
     """The model, and the state that was saved with it."""
     path = Path(path)
-    if path.is_dir():
-        path = path / FILE_NAME
-    if not path.is_file():
-        raise FileError(f"{path} is no file; name a run folder or its model.safetensors")
     try:
+        if path.is_dir():
+            path = path / FILE_NAME
+        if not path.is_file():
+            raise FileError(f"{path} is no file; name a run folder or its model.safetensors")
         config, dtype, training, tensors = _read(path)
         vae = VAE(config, dtype=dtype, device=device)
         for name, W in vae.parameters().items():
@@ -102,7 +107,7 @@ def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error}") from error
     except (*WRONG_CONTENT, safetensors.SafetensorError) as error:
-        raise FileError(f"{path} is no model of minivae: {error!r}") from error
+        raise FileError(f"{path} is no model of minivae; name another: {error!r}") from error
 
 
 def write_atomically(path, content):
@@ -110,10 +115,10 @@ def write_atomically(path, content):
 
     What an earlier process left half written, when it was killed, is swept away.
     """
-    temporary = temporary_name(path)
     try:
+        temporary = temporary_name(path)
         for stale in left_behind(path):
-            stale.unlink(missing_ok=True)
+            remove(stale)
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -123,8 +128,9 @@ def write_atomically(path, content):
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{path} cannot be written: {reason}") from error
 
 
 def make_folder(path):
@@ -141,14 +147,25 @@ def temporary_name(path):
 
 
 def left_behind(path):
-    """The temporary files or folders for this path of processes that are no more."""
+    """The temporary files or folders for this path of processes that are no more.
+
+    Also those of an earlier process with our number, as containers have: ours are not made yet.
+    """
     names = path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
-    return [stale for stale in names if not _is_running(stale.name.split(".")[-2])]
+    pids = {stale: stale.name.split(".")[-2] for stale in names}
+    return [stale for stale, pid in pids.items() if pid == str(os.getpid()) or not _is_running(pid)]
+
+
+def remove(path):
+    """A file, a link or a folder, if it is there and can be removed."""
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def sync_folder(folder):
     """Let a new name in a folder outlast a power cut, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
+    with contextlib.suppress(OSError, AttributeError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
@@ -174,12 +191,15 @@ def _read(path):
     with open(path, "rb") as file:
         header = file.read(8)
     if len(header) < 8 or int.from_bytes(header, "little") > LARGEST_HEADER:
-        raise FileError(f"{path} is no model of minivae: it is cut, or no safetensors file")
+        raise FileError(
+            f"{path} is no model of minivae: it is cut, or no safetensors file; name another"
+        )
     with safetensors.safe_open(path, "np") as file:
         about = json.loads(file.metadata()["minivae"])
         if about["format"] != FORMAT:
             raise FileError(
-                f"{path} has format {about['format']}; this version of minivae reads {FORMAT}"
+                f"{path} has format {about['format']}; this version of minivae reads {FORMAT}: "
+                "take the version that wrote it, or train again"
             )
         config = VAEConfig(**about["config"])
         slices = {name: file.get_slice(name) for name in file.keys()}
@@ -187,18 +207,23 @@ def _read(path):
         dtype = _check_architecture(path, config, found, "training" in about)
         tensors = {name: file.get_tensor(name) for name in found}
     if about.pop("sha256") != _digest(about, tensors):
-        raise FileError(f"{path} is damaged: its content does not have the SHA-256 it states")
+        raise FileError(
+            f"{path} is damaged: its content does not have the SHA-256 it states; take another copy"
+        )
     return config, dtype, about.get("training"), tensors
 
 
 def _check_architecture(path, config, found, training):
     """found: {name: (shape, dtype)} -> the dtype of the weights, or a FileError that lists all."""
+    layers = (config.encoder_layers, config.decoder_layers, config.classifier_layers)
+    if sum(map(len, layers)) > len(found) + len(config.classifier_layers):
+        raise FileError(f"{path} does not fit its config: it has fewer tensors than layers")
     unmade = VAE.__new__(VAE)  # no weights before it is known how many there are
     unmade.config = config
     shapes = unmade.make_networks()
     dtype = found.get(next(iter(shapes)), (None, "F32"))[1]
     expected = {name: (shape, dtype) for name, shape in shapes.items()}
-    record = {name for name in found if name == "history" or name.startswith("pictures.")}
+    record = {name for name in found if name == "history" or name.startswith(PICTURES)}
     if training:
         expected |= dict.fromkeys(("adam.m", "adam.v"), ((size(shapes),), dtype))
         expected |= {name: (found[name][0], "U8") for name in record}
@@ -220,17 +245,23 @@ def _state(vae, training, tensors):
     adam.t = int(training["adam"]["t"])
     adam.m[...], adam.v[...] = tensors["adam.m"], tensors["adam.v"]
     pictures = {
-        name.removeprefix("pictures."): images
+        name.removeprefix(PICTURES): images
         for name, images in tensors.items()
-        if name.startswith("pictures.")
+        if name.startswith(PICTURES)
     }
+    history = json.loads(tensors["history"].tobytes())
+    if [row["epoch"] for row in history] != list(range(1, len(history) + 1)):
+        raise ValueError("its history has not a row for each epoch")
+    sums = np.array(training["sums"], float)
+    if sums.shape not in ((), (3,), (5,)):
+        raise ValueError("its sums are not those of the terms")
     return TrainingState(
         adam,
         training["generator"],
         int(training["batches"]),
-        np.array(training["sums"], float),
+        sums,
         float(training["seconds"]),
-        list(json.loads(tensors["history"].tobytes())),
+        history,
         dict(training["options"]),
         pictures,
     )

@@ -33,20 +33,28 @@ def main(argv=None):
     options.given = vars(parser(defaults=False).parse_args(argv))
     try:
         options.command(options)
-        sys.stdout.flush()
-    except MinivaeError as error:
-        if options.debug:
-            raise
-        if isinstance(error, ConfigError):
-            print(f"minivae: {error}", file=sys.stderr)
-            sys.exit(2)
-        sys.exit(f"minivae: {error}")
+        print(end="", flush=True)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Who read the output has left: quietly so do we, also when Python flushes it at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()  # who read it has left: quietly so do we
         sys.exit(1)
+    except (MinivaeError, OSError, MemoryError) as error:
+        if options.debug:
+            raise
+        if isinstance(error, OSError) and not isinstance(error, MinivaeError):
+            _let_go_of_stdout()  # it may be what is full
+        what = "out of memory: " if isinstance(error, MemoryError) else ""
+        said = f"minivae: {what}{error}".replace("\n", " ")
+        if isinstance(error, ConfigError):
+            print(said, file=sys.stderr)
+            sys.exit(2)
+        sys.exit(said)
+
+
+def _let_go_of_stdout():
+    """Python flushes it at the end, and would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(defaults=True):
@@ -76,9 +84,10 @@ def parser(defaults=True):
     add("--dtype", choices=("float32", "float64"), default="float32",
         help="of the arithmetic [%(default)s]")
     add("--data-dir", metavar="DIR", help=DATA_DIR)
-    add("--out", metavar="DIR", help="the run folder, a new one [runs/DATA, runs/DATA-2, …]")
+    add("--out", type=name, metavar="DIR",
+        help="the run folder, a new one [runs/DATA, runs/DATA-2, …]")
     add("--overwrite", action="store_true", help="replace the run folder --out names")
-    add("--resume", metavar="RUN",
+    add("--resume", type=name, metavar="RUN",
         help="go on with a run that was stopped, with its own options; --epochs may be more")
     if not defaults:
         train.set_defaults(**dict.fromkeys(OPTIONS))
@@ -201,9 +210,15 @@ def add_model_options(command, likelihood, default):
 
 
 def count(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+    if not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError("at least 1, at most 1e9")
     return int(text)
+
+
+def name(text):
+    if not text:
+        raise argparse.ArgumentTypeError("a folder's name")
+    return text
 
 
 def samples(text):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import platform
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from . import __version__, checkpoint, datasets, gradcheck, plots, record, runs, training
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
-from .errors import ConfigError
+from .errors import ConfigError, FileError
 from .pairs import PAIRS
 from .references import ARTICLE, Protocol, card
 from .vae import VAE
@@ -56,11 +57,17 @@ def protocol_of(options):
 
 
 def train_command(options):
-    found = record.open_run(options.resume, options.given) if options.resume else None
+    found = None
+    if options.resume is not None:
+        found = record.open_run(options.resume, options.given)
     if found:
         vae, state = found
         vars(options).update(state.options)
+    elif options.resume is not None:
+        print(f"{options.resume} has no checkpoint: a run begins there")
     protocol = protocol_of(options)
+    if found and (protocol.config, options.dtype) != (vae.config, vae.dtype):
+        raise FileError(f"{options.resume} has options that do not fit its weights; train again")
     options.holdout = holdout = protocol.holdout
     images, labels = datasets.load(options.data, "train", options.data_dir)
     test = datasets.load(options.data, "test", options.data_dir)
@@ -68,6 +75,7 @@ def train_command(options):
         raise ConfigError(f"--holdout {holdout}: there are {len(images)} training images")
     if found:
         run = Path(options.resume)
+        record.write_history(run, state)
     else:
         vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
         state = training.start(vae, protocol.lr, options.seed)
@@ -85,7 +93,8 @@ def train_command(options):
     def on_step():
         if stopped:
             record.save(run, vae, state)
-            print(f"stopped; minivae train --resume {run} goes on", file=sys.stderr)
+            again = f"minivae train --resume {shlex.quote(str(run))}"
+            print(f"stopped; {again} goes on", file=sys.stderr)
             sys.exit(128 + stopped[0])
 
     def on_epoch(row):
@@ -97,6 +106,7 @@ def train_command(options):
             record.add_picture(state, f"test.{epoch}", vae.reconstruct(test[0][first]))
         record.save(run, vae, state)
         print(line(row), flush=True)
+        on_step()
 
     with record.stop_signals() as stopped:
         history = training.fit(

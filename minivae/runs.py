@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from . import checkpoint, datasets, plots, training
+from . import checkpoint, datasets, plots, record, training
 from .errors import ConfigError, FileError
 from .likelihood import estimate_log_p
 
@@ -25,9 +25,9 @@ def save_figures(folder, vae, state, test):
     images, labels = test
     epochs = range(1, len(state.history) + 1)
     kept = state.pictures
-    grid = {i: kept[f"digits.{i}"] / 255 for i in epochs if f"digits.{i}" in kept}
     last = epochs[-1]
-    stages = {f"epoch {i}": kept[f"test.{i}"] / 255 for i in (*STAGES, last) if i <= last}
+    grid = {i: kept[f"digits.{i}"] / 255 for i in shown(last) if f"digits.{i}" in kept}
+    stages = {f"epoch {i}": kept[f"test.{i}"] / 255 for i in (*STAGES, last) if f"test.{i}" in kept}
     figures = {
         "epochs": epochs_figure(grid, len(epochs), vae.config.num_classes > 0),
         "losses": losses_figure(state.history),
@@ -194,9 +194,7 @@ def evaluate_figure(values, labels):
 
 def opened(options):
     """Of a run folder: the model, the name of its data, its seed, test images and labels."""
-    vae, state = checkpoint.load_training(options.run)
-    if state is None or not {"data", "seed"} <= state.options.keys():
-        raise FileError(f"{options.run} is no run of minivae train: it does not tell its data")
+    vae, state = record.load(options.run)
     data, seed = state.options["data"], state.options["seed"]
     images, labels = datasets.load(data, "test", options.data_dir)
     return vae, data, seed, images, labels

@@ -46,18 +46,20 @@ def fit(
     each step, on_epoch(row) after each epoch; progress draws a bar.
 
     state, of `start` or of a checkpoint, is kept up to date: with the same data, batch_size and
-    seed a training goes on from it to the same bits. Raises DivergedError, before the weights are
-    touched, where a loss or a gradient is not finite.
+    seed a training goes on from it to the same bits, at the learning rate that is in it. Raises
+    DivergedError where a loss, a gradient or a weight is not finite, and OutOfMemoryError.
     """
     epochs, batch_size = integer("epochs", epochs, 0), integer("batch_size", batch_size, 1)
     seed = integer("seed", seed, 0)
-    if number("lr", lr) == 0:
-        raise ConfigError("lr=0: a number above 0")
+    state = state or start(vae, lr, seed)
     images, y = _checked(vae, *_pair("train", train), of="train ")
     if test is not None:
         test = _checked(vae, *_pair("test", test), of="test ")
     N, J = len(images), vae.config.latent_dim
-    state = state or start(vae, lr, seed)
+    steps = -(-N // batch_size)
+    fits = state.adam.m.shape == vae.theta.shape and 0 <= state.batches <= steps
+    if not fits or state.adam.t != len(state.history) * steps + state.batches:
+        raise ConfigError("state is that of another model, data set or batch_size")
     rng = np.random.default_rng()
     rng.bit_generator.state = state.generator
     while len(state.history) < epochs:
@@ -69,7 +71,7 @@ def fit(
         with tqdm(
             desc=f"epoch {epoch}/{epochs}",
             total=N,
-            initial=state.batches * batch_size,
+            initial=min(state.batches * batch_size, N),
             unit=" images",
             leave=False,
             disable=None if progress else True,  # None: drawn on a terminal only
@@ -82,12 +84,15 @@ def fit(
                 bar.update(len(rows))
                 if on_step:
                     on_step()
+        _check_finite(vae.parameters(), state)
         row = {"epoch": epoch, "step": state.adam.t, "seconds": state.seconds}
         means = {"train": _means(state.sums, N)}
         if test is not None:
-            means["test"] = _averages(costs(vae, test[0], test[1], seed))
+            with np.errstate(all="ignore"):
+                means["test"] = _averages(costs(vae, test[0], test[1], seed))
         for split, values in means.items():
             row |= {f"{split}_{name}": value for name, value in values.items()}
+        _check_finite(row, state)
         state.history.append(row)
         state.generator = rng.bit_generator.state
         state.batches, state.sums, state.seconds = 0, 0.0, 0.0
@@ -98,6 +103,9 @@ def fit(
 
 def start(vae: VAE, lr=1e-3, seed=0) -> TrainingState:
     """The state of a training before its first step."""
+    seed = integer("seed", seed, 0)
+    if number("lr", lr) == 0:
+        raise ConfigError("lr=0: a number above 0")
     generator = np.random.default_rng([seed, EPOCHS]).bit_generator.state
     return TrainingState(Adam(vae.theta, lr=lr), dict(generator))
 
@@ -105,22 +113,37 @@ def start(vae: VAE, lr=1e-3, seed=0) -> TrainingState:
 def _step(vae, state, x, eps, y):
     """Forward, backward, Adam; what cannot be is refused before the weights are touched."""
     try:
-        loss, acts = vae.forward(x, eps, y)
-        vae.backward(acts)
+        with np.errstate(all="ignore"):  # what is not finite is named below
+            loss, acts = vae.forward(x, eps, y)
+            vae.backward(acts)
+            fault = _not_finite(vae, loss, acts)
+            if fault:
+                raise _diverged(state, state.adam.t + 1, fault)
+            state.adam.step(vae.theta, vae.dtheta)
     except MemoryError as error:
         raise OutOfMemoryError(f"a batch of {len(x)} images needs more memory: {error}") from error
-    fault = _not_finite(vae, loss, acts)
-    if fault:
-        raise DivergedError(
-            f"epoch {len(state.history) + 1}, step {state.adam.t + 1}, learning rate "
-            f"{state.adam.lr}: {fault} is not finite; a smaller learning rate may help"
-        )
-    state.adam.step(vae.theta, vae.dtheta)
     return acts
+
+
+def _diverged(state, step, fault):
+    return DivergedError(
+        f"epoch {len(state.history) + 1}, step {step}, learning rate {state.adam.lr}: {fault} is "
+        "not finite; a smaller learning rate may help"
+    )
+
+
+def _check_finite(named, state):
+    """At the end of an epoch: what the last step did to the weights, no later step has seen."""
+    for name, value in named.items():
+        if value is not None and not np.all(np.isfinite(value)):
+            raise _diverged(state, state.adam.t, name)
 
 
 def _not_finite(vae, loss, acts):
     """The name of the first value, or else gradient, that is not finite; None where all are."""
+    # One number tells of both; a sum of squares can overflow where all are finite.
+    if np.isfinite(loss + vae.dtheta @ vae.dtheta):
+        return None
     if not np.isfinite(loss):
         for field in dataclasses.fields(acts):
             value = getattr(acts, field.name)
@@ -128,9 +151,6 @@ def _not_finite(vae, loss, acts):
                 if hasattr(x, "shape") and not np.all(np.isfinite(x)):
                     return field.name
         return "the loss"
-    # One pass over dtheta; a sum of squares can overflow though each is finite, so look closer.
-    if np.isfinite(vae.dtheta @ vae.dtheta):
-        return None
     named = ((f"the gradient of {name}", g) for name, g in vae.gradients().items())
     return next((name for name, g in named if not np.all(np.isfinite(g))), None)
 

@@ -66,7 +66,9 @@ class VAE:
             raise ConfigError(f"dtype={dtype!r}: float32, float64 or complex128")
         if device != "cpu":
             raise DeviceError(f"device={device!r}: this version computes on the CPU, device='cpu'")
-        self.config = config or VAEConfig()
+        self.config = VAEConfig() if config is None else config
+        if not isinstance(self.config, VAEConfig):
+            raise ConfigError(f"config={config!r}: a VAEConfig")
         self.dtype = np.dtype(dtype)
         shapes = self.make_networks()
         self.theta = glorot_uniform(shapes, integer("seed", seed, 0)).astype(self.dtype)

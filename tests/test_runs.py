@@ -298,7 +298,7 @@ def test_a_model_that_does_not_tell_its_data_is_refused(tmp_path, command):
     path = save(VAE(), tmp_path / "model.safetensors")
     for state in (None, start(VAE())):
         save(VAE(), path, state)
-        with pytest.raises(SystemExit, match="does not tell its data"):
+        with pytest.raises(SystemExit, match="no training that could go on"):
             main([command, str(tmp_path)])
 
 
@@ -331,7 +331,7 @@ def test_a_command_runs_from_another_folder_with_no_display(command, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     state = start(VAE())
-    state.options = {"data": "strokes", "seed": 0}
+    state.options = dict.fromkeys(record.OPTIONS) | {"data": "strokes", "seed": 0}
     save(VAE(), run / "model.safetensors", state)
     env = {name: text for name, text in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
     arguments = [sys.executable, "-m", "minivae", command, "run"]
