@@ -209,34 +209,25 @@ def add_model_options(command, likelihood, default):
         help="keep the reconstruction's gradient out of the classifier, which then reads better")
 
 
-def count(text):
-    if not 1 <= int(text) <= 10**9:
-        raise argparse.ArgumentTypeError("at least 1, at most 1e9")
-    return int(text)
+def whole(least, most):
+    """The type of an option: whole numbers from least to most."""
+
+    def read(text):
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"whole numbers from {least} to {most}")
+        return int(text)
+
+    read.__name__ = "whole number"
+    return read
+
+
+count, seed, samples, tiles = whole(1, 10**9), whole(0, 2**64), whole(1, 400), whole(1, 40)
 
 
 def name(text):
     if not text:
         raise argparse.ArgumentTypeError("a folder's name")
     return text
-
-
-def samples(text):
-    if not 1 <= int(text) <= 400:
-        raise argparse.ArgumentTypeError("from 1 to 400")
-    return int(text)
-
-
-def tiles(text):
-    if not 1 <= int(text) <= 40:
-        raise argparse.ArgumentTypeError("from 1 to 40")
-    return int(text)
-
-
-def seed(text):
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError("0 or more")
-    return int(text)
 
 
 def rate(text):

@@ -50,7 +50,7 @@ def new_folder(options, vae, state):
 
 def _is_run(path):
     try:
-        return bool(load(path))
+        return path.is_dir() and bool(load(path))
     except FileError:
         return False
 

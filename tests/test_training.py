@@ -319,10 +319,10 @@ def test_a_run_folder_that_cannot_be_made_is_refused(few_strokes, tmp_path, monk
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["--hidden", "0"], "at least 1"),
-        (["--batch-size", "0"], "at least 1"),
+        (["--hidden", "0"], "numbers from 1 to"),
+        (["--batch-size", "0"], "numbers from 1 to"),
         (["--lr", "nan"], "above 0"),
-        (["--seed", "-1"], "0 or more"),
+        (["--seed", "-1"], "numbers from 0 to"),
         (["--hidden", "ten"], "widths like 500,200"),
         (["--likelihood", "poisson"], "invalid choice"),
         (["fashion"], "invalid choice"),
