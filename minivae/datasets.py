@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from . import mnist
+from .config import integer
 from .errors import DataError
 from .mnist import MIRRORS, MNIST
 
@@ -139,6 +140,7 @@ def strokes(n, seed=0):
     (radians, clockwise), thickness (pixels), wobble (pixels of a smooth bending), offset_x and
     offset_y (pixels, right and down).
     """
+    n, seed = integer("n", n, 1), integer("seed", seed, 0)
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % 10)
 

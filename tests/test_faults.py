@@ -557,6 +557,8 @@ def test_a_seed_or_a_number_that_cannot_be_is_refused_by_its_name():
         lambda: vae.sample(3, seed=-1),
         lambda: training.evaluate(vae, images, labels, seed=-1),
         lambda: vae.sample(-1),
+        lambda: datasets.strokes(-1),
+        lambda: datasets.strokes(10, seed=-1),
         lambda: training.evaluate(vae, images, labels, batch_size=0),
     ):
         with pytest.raises(errors.ConfigError, match=r"^(seed|n|batch_size)=-?\d"):
