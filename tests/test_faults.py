@@ -89,6 +89,14 @@ def whole(tmp_path_factory):
     return run
 
 
+@pytest.fixture
+def dead():
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
 # While it runs
 
 
@@ -180,11 +188,9 @@ def test_25_kills_at_random_moments(tmp_path, whole):
     survive(tmp_path / "run", 25, whole)
 
 
-def test_a_kill_leaves_no_half_written_files_for_ever(tmp_path):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                          capture_output=True, text=True)  # fmt: skip
+def test_a_kill_leaves_no_half_written_files_for_ever(tmp_path, dead):
     path = tmp_path / "model.safetensors"
-    stale = tmp_path / f".model.safetensors.{dead.stdout.strip()}.tmp"
+    stale = tmp_path / f".model.safetensors.{dead}.tmp"
     running = tmp_path / f".model.safetensors.{os.getppid()}.tmp"
     for file in (stale, running):
         file.touch()
@@ -462,10 +468,8 @@ def test_nothing_is_made_before_options_and_data_are_checked(tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_what_a_killed_process_left_beside_a_run_is_swept(few_strokes, tmp_path):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                          capture_output=True, text=True)  # fmt: skip
-    stale = tmp_path / f".run.{dead.stdout.strip()}.tmp"
+def test_what_a_killed_process_left_beside_a_run_is_swept(few_strokes, tmp_path, dead):
+    stale = tmp_path / f".run.{dead}.tmp"
     stale.mkdir()
     (stale / "model.safetensors").touch()
     main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")])
@@ -489,12 +493,10 @@ def test_a_run_that_cannot_take_its_name_leaves_the_old_one(
     assert outcome(run) == outcome(whole) and list(tmp_path.iterdir()) == [run]
 
 
-def test_a_run_that_was_being_replaced_comes_back(few_strokes, tmp_path, whole):
+def test_a_run_that_was_being_replaced_comes_back(few_strokes, tmp_path, whole, dead):
     """Killed between the two renames: the old run stands under its temporary name."""
     run = tmp_path / "run"
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                          capture_output=True, text=True)  # fmt: skip
-    shutil.copytree(whole, tmp_path / f".run.replaced.{dead.stdout.strip()}.tmp")
+    shutil.copytree(whole, tmp_path / f".run.replaced.{dead}.tmp")
     with pytest.raises(SystemExit, match="run is back"):
         main(["train", *SMALL, "--epochs", "1", "--out", str(run)])
     assert outcome(run) == outcome(whole) and list(tmp_path.iterdir()) == [run]
