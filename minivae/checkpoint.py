@@ -215,8 +215,10 @@ def _read(path):
 
 def _check_architecture(path, config, found, training):
     """found: {name: (shape, dtype)} -> the dtype of the weights, or a FileError that lists all."""
-    layers = (config.encoder_layers, config.decoder_layers, config.classifier_layers)
-    if sum(map(len, layers)) > len(found) + len(config.classifier_layers):
+    layers = config.encoder_layers + config.decoder_layers
+    if config.num_classes:
+        layers += config.classifier_layers
+    if len(layers) > len(found):
         raise FileError(f"{path} does not fit its config: it has fewer tensors than layers")
     unmade = VAE.__new__(VAE)  # no weights before it is known how many there are
     unmade.config = config

@@ -54,7 +54,8 @@ def main(argv=None):
 
 def _let_go_of_stdout():
     """Python flushes it at the end, and would complain again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout:  # None where it was closed from the start
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(defaults=True):

@@ -637,9 +637,10 @@ def test_another_architecture_is_listed_whole(tmp_path):
         assert part in said
 
 
-def test_a_model_of_very_many_layers_is_refused_at_once(tmp_path):
+@pytest.mark.parametrize("network", ["encoder", "decoder", "classifier"])
+def test_a_model_of_very_many_layers_is_refused_at_once(tmp_path, network):
     vae = VAE(CONFIG)
-    vae.config = dataclasses.replace(CONFIG, encoder_layers=(1,) * 50_000)
+    vae.config = dataclasses.replace(CONFIG, **{f"{network}_layers": (1,) * 50_000})
     path = save(vae, tmp_path / "model.safetensors")
     start = time.perf_counter()
     with pytest.raises(errors.FileError, match="fewer tensors than layers") as refused:
