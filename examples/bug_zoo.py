@@ -73,10 +73,10 @@ BUGS = {
         (Adam.step, "self.beta2**self.t", "self.beta2"),
     ],
     "Adam with a moment for each slot of the batch": [
-        # As where gradients keep the shape (B, …) and m, v with them: a moment then follows one
-        # place of the batch. Here m has two slots, and the steps take turns.
-        (Adam.step, "self.t += 1", "self.t += 1; self.m[:], self.m0 = self.m0, self.m.copy()"),
-        (Adam.__init__, "self.t = 0", "self.t = 0; self.m0 = np.zeros_like(theta)"),
+        # As where gradients keep the shape (B, …) and the moments with them: one then follows one
+        # place of the batch. Here G has two slots, and the steps take turns.
+        (Adam.step, "self.t += 1", "self.t += 1; self.G[:], self.G0 = self.G0, self.G.copy()"),
+        (Adam.__init__, "self.t = 0", "self.t = 0; self.G0 = np.zeros_like(theta)"),
     ],
     "the upstream gradient mutated": [
         (dist.isotropic_nll_backward, "return dnll / (2 * var)", "dnll /= 2 * var; return dnll")

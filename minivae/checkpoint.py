@@ -15,6 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from .backend import get, put
 from .config import VAEConfig
 from .errors import ConfigError, FileError
 from .optim import Adam
@@ -22,7 +23,7 @@ from .parameters import size
 from .vae import VAE
 
 FILE_NAME = "model.safetensors"
-FORMAT = 2
+FORMAT = 3
 LARGEST_HEADER = 1 << 20  # bytes; those of a deep model's names and config are some thousand
 PICTURES = "pictures."
 DTYPES = {"F32": "float32", "F64": "float64"}
@@ -43,7 +44,7 @@ class TrainingState:
     adam: Adam
     generator: dict
     batches: int = 0
-    sums: Any = 0.0
+    sums: Any = field(default_factory=lambda: np.zeros(()))
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
     options: dict = field(default_factory=dict)
@@ -59,7 +60,8 @@ def save(vae: VAE, path, state: TrainingState | None = None) -> Path:
     """
     if vae.dtype == complex:
         raise ConfigError("a complex128 model is for gradient checks; save its astype('float64')")
-    tensors = {name: np.ascontiguousarray(W) for name, W in vae.parameters().items()}
+    weights = vae.to("cpu").parameters()
+    tensors = {name: np.ascontiguousarray(W) for name, W in weights.items()}
     about = {"format": FORMAT, "config": dataclasses.asdict(vae.config)}
     if state:
         adam = state.adam
@@ -67,12 +69,12 @@ def save(vae: VAE, path, state: TrainingState | None = None) -> Path:
             "adam": {key: getattr(adam, key) for key in ("lr", "beta1", "beta2", "eps", "t")},
             "generator": state.generator,
             "batches": state.batches,
-            "sums": np.asarray(state.sums).tolist(),
+            "sums": get(state.sums).tolist(),
             "seconds": state.seconds,
             "options": state.options,
         }
         history = json.dumps(state.history).encode()
-        tensors |= {"adam.m": adam.m, "adam.v": adam.v}
+        tensors |= {"adam.G": get(adam.G), "adam.S": get(adam.S)}
         tensors["history"] = np.frombuffer(history, np.uint8)
         tensors |= {PICTURES + name: images for name, images in state.pictures.items()}
     about["sha256"] = _digest(about, tensors)
@@ -98,9 +100,10 @@ def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
         if not path.is_file():
             raise FileError(f"{path} is no file; name a run folder or its model.safetensors")
         config, dtype, training, tensors = _read(path)
-        vae = VAE(config, dtype=dtype, device=device)
+        vae = VAE(config, dtype=dtype)
         for name, W in vae.parameters().items():
             W[...] = tensors[name]
+        vae = vae.to(device)
         return vae, _state(vae, training, tensors) if training else None
     except FileError:
         raise
@@ -221,13 +224,13 @@ def _check_architecture(path, config, found, training):
     if len(layers) > len(found):
         raise FileError(f"{path} does not fit its config: it has fewer tensors than layers")
     unmade = VAE.__new__(VAE)  # no weights before it is known how many there are
-    unmade.config = config
+    unmade.config, unmade.device, unmade.dtype = config, "cpu", np.dtype(np.float32)
     shapes = unmade.make_networks()
     dtype = found.get(next(iter(shapes)), (None, "F32"))[1]
     expected = {name: (shape, dtype) for name, shape in shapes.items()}
     record = {name for name in found if name == "history" or name.startswith(PICTURES)}
     if training:
-        expected |= dict.fromkeys(("adam.m", "adam.v"), ((size(shapes),), dtype))
+        expected |= dict.fromkeys(("adam.G", "adam.S"), ((size(shapes),), dtype))
         expected |= {name: (found[name][0], "U8") for name in record}
     faults = [f"{name} is missing" for name in expected if name not in found]
     faults += [f"{name} is unexpected" for name in found if name not in expected]
@@ -245,7 +248,8 @@ def _state(vae, training, tensors):
     np.random.default_rng().bit_generator.state = training["generator"]  # refuses what is none
     adam = Adam(vae.theta, **{key: float(x) for key, x in training["adam"].items() if key != "t"})
     adam.t = int(training["adam"]["t"])
-    adam.m[...], adam.v[...] = tensors["adam.m"], tensors["adam.v"]
+    adam.G[...] = put(tensors["adam.G"], vae.device)
+    adam.S[...] = put(tensors["adam.S"], vae.device)
     pictures = {
         name.removeprefix(PICTURES): images
         for name, images in tensors.items()
@@ -261,7 +265,7 @@ def _state(vae, training, tensors):
         adam,
         training["generator"],
         int(training["batches"]),
-        sums,
+        put(sums, vae.device),
         float(training["seconds"]),
         history,
         dict(training["options"]),

@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from . import mnist
+from .backend import get, put
 from .config import integer
 from .errors import DataError
 from .mnist import MIRRORS, MNIST
@@ -37,10 +38,10 @@ def minibatches(order, batch_size):
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def as_rows(name, array, shape, dtype, allowed="floating-point numbers"):
-    """The array in the dtype, or a DataError that tells what is wrong with it; no value is read.
+def as_rows(name, array, shape, dtype, device="cpu", allowed="floating-point numbers"):
+    """The array in the dtype, on the device, or a DataError that tells what is wrong with it.
 
-    shape: (n, width), or (None, width) for any number of rows but none.
+    shape: (n, width), or (None, width) for any number of rows but none. No value is read.
     """
     dtype, (n, width) = np.dtype(dtype), shape
     # What NumPy's functions take for an array: its own, and those of a GPU.
@@ -52,15 +53,16 @@ def as_rows(name, array, shape, dtype, allowed="floating-point numbers"):
     given = getattr(array, "dtype", "none")
     if getattr(given, "kind", "") not in ("f", dtype.kind):
         raise DataError(f"{name} has dtype {given}; this {dtype} model takes {allowed}")
-    return array.astype(dtype, copy=False)
+    return put(array.astype(dtype, copy=False), device, name)
 
 
-def as_images(name, array, shape, dtype):
+def as_images(name, array, shape, dtype, device="cpu"):
     """As as_rows; uint8, grey levels from 0 to 255, are scaled to [0, 1]."""
     dtype = np.dtype(dtype)
     if getattr(array, "dtype", None) == np.uint8:
-        array = array / dtype.type(255)
-    return as_rows(name, array, shape, dtype, "floating-point numbers, or uint8 from 0 to 255")
+        array = put(array, device, name) / dtype.type(255)
+    allowed = "floating-point numbers, or uint8 from 0 to 255"
+    return as_rows(name, array, shape, dtype, device, allowed)
 
 
 def checked_images(name, images, config, dtype):
@@ -87,14 +89,15 @@ def _refuse_first(name, images, wrong, allowed):
     raise DataError(f"{name}[{i}, {j}] is {images[i, j]}; this model takes {allowed}")
 
 
-def one_hot(labels, shape, dtype="float32", name="labels"):
-    """Labels, whole numbers (n,) -> rows of the shape (n, K); None -> rows of zeros.
+def one_hot(labels, shape, dtype="float32", device="cpu", name="labels"):
+    """Labels, whole numbers (n,) -> rows of the shape (n, K) on the device; None -> rows of zeros.
 
-    Rows (n, K) are passed on, in the dtype. Raises DataError for a label that is none of 0 … K − 1.
+    Labels are looked at on the host, for a GPU would wrap what is out of range. Rows (n, K) are
+    passed on, in the dtype. Raises DataError for a label that is none of 0 … K − 1.
     """
     (n, K), dtype = shape, np.dtype(dtype)
     if labels is None:
-        return np.zeros(shape, dtype)
+        return put(np.zeros(shape, dtype), device)
     if not hasattr(labels, "shape"):
         try:
             labels = np.asarray(labels)
@@ -104,7 +107,7 @@ def one_hot(labels, shape, dtype="float32", name="labels"):
     found = getattr(labels, "dtype", type(labels).__name__)
     kind = getattr(found, "kind", "")
     if labels.shape == shape and kind in ("f", "i", "u", "b", dtype.kind):
-        return labels.astype(dtype, copy=False)
+        return put(labels.astype(dtype, copy=False), device, name)
     if labels.shape != (n,):
         what = f"{found} {labels.shape}"
         raise DataError(f"{name} are {what}; they must be integers ({n},) or rows ({n}, {K})")
@@ -112,18 +115,19 @@ def one_hot(labels, shape, dtype="float32", name="labels"):
     if kind not in ("i", "u"):
         i = int(np.argmax(labels != np.floor(labels))) if kind == "f" else 0
         raise DataError(f"{name}[{i}] is {labels[i]}, of dtype {found}; {allowed}")
+    labels = get(labels)
     wrong = (labels < 0) | (labels >= K)
     if wrong.any():
         i = int(np.argmax(wrong))
         raise DataError(f"{name}[{i}] is {labels[i]}; {allowed}")
-    return np.eye(K, dtype=dtype)[labels]
+    return put(np.eye(K, dtype=dtype)[labels], device)
 
 
 def checked_one_hot(name, labels, shape, dtype):
     """As one_hot, for a whole data set: no labels, or rows that are not one-hot, are refused."""
     if labels is None:
         raise DataError(f"{name} is None; a model with classes needs them, num_classes=0 does not")
-    y = one_hot(labels, shape, dtype, name)
+    y = one_hot(labels, shape, dtype, name=name)
     wrong = (np.sum(y, axis=1) != 1) | np.any((y != 0) & (y != 1), axis=1)
     if wrong.any():
         i = int(np.argmax(wrong))

@@ -8,8 +8,6 @@ import math
 
 import numpy as np
 
-from .layers import OUTPUT_PAIRS
-
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -69,7 +67,7 @@ def squared_error_forward(x, mu):
     Source: Legendre 1805, "Nouvelles méthodes pour la détermination des orbites des comètes".
     """
     error = x - mu
-    return np.sum(error * error, axis=1)
+    return np.einsum("bd,bd->b", error, error)  # a product and its sum in one pass
 
 
 def squared_error_backward(dsse, x, mu):
@@ -151,7 +149,7 @@ def categorical_nll_backward(dce, probs, y):
 #     forward(x, *heads) -> mean, var, sse, nll     the loss reads nll; sse is for the record
 #     backward(dnll, x, mean, var, *heads) -> [a gradient for each head]
 # One signature for all three, so that the model need not know which it has; `output` is the Pair
-# that turns the head "out" into the mean.
+# that turns the head "out" into the mean, and `ops` the functions above, or their twins on a GPU.
 
 
 class Gaussian:
@@ -159,19 +157,20 @@ class Gaussian:
 
     heads = ("out",)
 
-    def __init__(self, config):
-        self.output = OUTPUT_PAIRS[config.decoder_output]
+    def __init__(self, config, ops):
+        self.ops = ops
+        self.output = ops.OUTPUT_PAIRS[config.decoder_output]
         self.var = config.decoder_std**2
 
     def forward(self, x, out):
         mean = self.output.forward(out)
-        sse = squared_error_forward(x, mean)
-        nll = isotropic_nll_forward(sse, self.var, x.shape[1])
+        sse = self.ops.squared_error_forward(x, mean)
+        nll = self.ops.isotropic_nll_forward(sse, self.var, x.shape[1])
         return mean, self.var, sse, nll
 
     def backward(self, dnll, x, mean, var, out):
-        dsse = isotropic_nll_backward(dnll, var)
-        dmean = squared_error_backward(dsse, x, mean)
+        dsse = self.ops.isotropic_nll_backward(dnll, var)
+        dmean = self.ops.squared_error_backward(dsse, x, mean)
         dout = self.output.backward(dmean, mean)
         return [dout]
 
@@ -181,20 +180,21 @@ class GaussianLearned:
 
     heads = ("out", "log_var")
 
-    def __init__(self, config):
-        self.output = OUTPUT_PAIRS[config.decoder_output]
+    def __init__(self, config, ops):
+        self.ops = ops
+        self.output = ops.OUTPUT_PAIRS[config.decoder_output]
         self.var_floor = config.var_floor
 
     def forward(self, x, out, log_var):
         mean = self.output.forward(out)
-        var = variance_forward(log_var, self.var_floor)
-        sse = squared_error_forward(x, mean)
-        nll = gaussian_nll_forward(x, mean, var)
+        var = self.ops.variance_forward(log_var, self.var_floor)
+        sse = self.ops.squared_error_forward(x, mean)
+        nll = self.ops.gaussian_nll_forward(x, mean, var)
         return mean, var, sse, nll
 
     def backward(self, dnll, x, mean, var, out, log_var):
-        dmean, dvar = gaussian_nll_backward(dnll, x, mean, var)
-        dlog_var = variance_backward(dvar, log_var)
+        dmean, dvar = self.ops.gaussian_nll_backward(dnll, x, mean, var)
+        dlog_var = self.ops.variance_backward(dvar, log_var)
         dout = self.output.backward(dmean, mean)
         return [dout, dlog_var]
 
@@ -204,18 +204,19 @@ class Bernoulli:
 
     heads = ("out",)
 
-    def __init__(self, config):
-        self.output = OUTPUT_PAIRS["sigmoid"]
+    def __init__(self, config, ops):
+        self.ops = ops
+        self.output = ops.OUTPUT_PAIRS["sigmoid"]
 
     def forward(self, x, out):
         mean = self.output.forward(out)
-        sse = squared_error_forward(x, mean)
-        nll = bernoulli_nll_forward(x, out)
+        sse = self.ops.squared_error_forward(x, mean)
+        nll = self.ops.bernoulli_nll_forward(x, out)
         return mean, None, sse, nll
 
     def backward(self, dnll, x, mean, var, out):
         # forward gave nll the logits `out`, not mean: no path leads through self.output.
-        dout = bernoulli_nll_backward(dnll, x, mean)
+        dout = self.ops.bernoulli_nll_backward(dnll, x, mean)
         return [dout]
 
 

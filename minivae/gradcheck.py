@@ -19,6 +19,7 @@ from functools import partial
 
 import numpy as np
 
+from .backend import get
 from .errors import ConfigError
 from .report import Report, Row
 from .slopes import METHODS, STEPS, is_kinked
@@ -152,7 +153,8 @@ def problem(vae, x, labels=None, seed=0, dtype="float64"):
     eps = rng.standard_normal((len(x), vae.config.latent_dim)).astype(dtype)
     _, acts = vae.forward(x, eps, labels)
     vae.backward(acts)
-    real, complex_ = vae.astype("float64"), vae.astype("complex128")
+    host, probs = vae.to("cpu"), None if acts.probs is None else get(acts.probs)
+    real, complex_ = host.astype("float64"), host.astype("complex128")
 
     def loss(theta):
         twin = complex_ if np.iscomplexobj(theta) else real
@@ -161,13 +163,13 @@ def problem(vae, x, labels=None, seed=0, dtype="float64"):
         if vae.config.label_gradient:
             return value
         # Added up anew: value − nll + nll would leave rounding where the gradient is exactly 0.
-        cost = twin.nll(x, moved.z, acts.probs) + vae.config.beta * moved.kl
+        cost = twin.nll(x, moved.z, probs) + vae.config.beta * moved.kl
         if moved.ce is not None:
             cost = cost + vae.config.classifier_weight * moved.ce
         return np.mean(cost)
 
     names = {name: W.shape for name, W in vae.parameters().items()}
-    return loss, vae.theta, vae.dtheta, names
+    return loss, host.theta, get(vae.dtheta), names
 
 
 def check_model(

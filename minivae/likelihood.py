@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .backend import get
 from .datasets import as_images, as_rows, checked_images, minibatches
 from .distributions import categorical_nll_forward, gaussian_nll_forward, reparameterize_forward
 from .errors import ConfigError
@@ -46,7 +47,8 @@ def log_p_given_z(vae: VAE, x, z):
     K = vae.config.num_classes
     if not K:
         return -vae.nll(x, z)
-    log_p = [-vae.nll(x, z, np.repeat(y[None], len(z), axis=0)) for y in np.eye(K, dtype=vae.dtype)]
+    classes = [np.tile(y, (len(z), 1)) for y in np.eye(K, dtype=vae.dtype)]
+    log_p = [-vae.nll(x, z, y) for y in classes]
     return _log_mean_exp(np.stack(log_p, axis=1))
 
 
@@ -60,8 +62,9 @@ def log_weights(vae: VAE, x, eps, proposal="q"):
     if proposal not in ("q", "prior"):
         raise ConfigError(f"proposal={proposal!r}: 'q' or 'prior'")
     n, S, J = eps.shape
-    x = as_images("x", x, (n, vae.config.data_dim), vae.dtype)
-    eps = as_rows("eps", eps.reshape(n * S, J), (n * S, vae.config.latent_dim), vae.dtype)
+    x = as_images("x", x, (n, vae.config.data_dim), vae.dtype, vae.device)
+    shape = n * S, vae.config.latent_dim
+    eps = as_rows("eps", eps.reshape(n * S, J), shape, vae.dtype, vae.device)
     rows = np.repeat(x, S, axis=0)
     if proposal == "prior":
         return log_p_given_z(vae, rows, eps).reshape(n, S)
@@ -148,7 +151,7 @@ def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 
         for part in minibatches(np.arange(samples), rows):
             shape = (len(images), len(part), config.latent_dim)
             eps = rng.standard_normal(shape, dtype=np.float32)
-            parts.append(log_weights(vae, images, eps, proposal))
+            parts.append(get(log_weights(vae, images, eps, proposal)))
         found.append(importance_estimate(np.concatenate(parts, axis=1)))
     log_p, standard_error, effective = (np.concatenate(values) for values in zip(*found))
     standard_error[effective < FEWEST] = np.nan

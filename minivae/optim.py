@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from .kernels import twin
+
 
 class SGD:
     """(E17)  θ ← θ − lr · g,  g = dtheta
@@ -24,7 +26,8 @@ class Adam:
           v ← β₂ v + (1 − β₂) g²,  v̂ = v / (1 − β₂ᵗ)
           θ ← θ − lr · m̂ / (√v̂ + ε),  g = dtheta
 
-    theta, dtheta, m, v (P,); t counts the steps from 1.
+    theta, dtheta, G, S (P,); t counts the steps from 1. Kept are the sums G = m / (1 − β₁) and
+    S = v / (1 − β₂): the constants need no pass over P numbers.
     Source: Kingma, Ba 2015, "Adam: A Method for Stochastic Optimization", Algorithm 1.
     """
 
@@ -34,26 +37,29 @@ class Adam:
         self.beta2 = beta2
         self.eps = eps
         self.t = 0
-        self.m = np.zeros_like(theta)
-        self.v = np.zeros_like(theta)
+        self.G = np.zeros_like(theta)
+        self.S = np.zeros_like(theta)
         self.scratch = np.empty_like(theta)
+        self.update = twin(adam_update, theta)
 
     def step(self, theta, dtheta):
         self.t += 1
-        scratch = self.scratch
-        # m ← m + (1 − β₁) (g − m)
-        np.subtract(dtheta, self.m, out=scratch)
-        scratch *= 1 - self.beta1
-        self.m += scratch
-        # v ← β₂ v + (1 − β₂) g²
-        np.multiply(dtheta, dtheta, out=scratch)
-        scratch *= 1 - self.beta2
-        self.v *= self.beta2
-        self.v += scratch
-        # √v̂ = √v / c with c = √(1 − β₂ᵗ), so m̂ / (√v̂ + ε) = m / (√v + c ε) · c / (1 − β₁ᵗ).
-        c = math.sqrt(1 - self.beta2**self.t)
-        np.sqrt(self.v, out=scratch)
-        scratch += c * self.eps
-        np.divide(self.m, scratch, out=scratch)
-        scratch *= self.lr * c / (1 - self.beta1**self.t)
-        theta -= scratch
+        # With v̂ = c² S,  m̂ / (√v̂ + ε) = m̂ / c / (√S + ε / c).
+        c = math.sqrt((1 - self.beta2) / (1 - self.beta2**self.t))
+        rate = self.lr * (1 - self.beta1) / (1 - self.beta1**self.t) / c
+        betas = self.beta1, self.beta2
+        self.update(theta, dtheta, self.G, self.S, self.scratch, *betas, self.eps / c, rate)
+
+
+def adam_update(theta, dtheta, G, S, scratch, beta1, beta2, eps, rate):
+    """G ← β₁ G + g,  S ← β₂ S + g²,  θ ← θ − rate · G / (√S + eps);  each (P,), in place."""
+    G *= beta1
+    G += dtheta
+    np.multiply(dtheta, dtheta, out=scratch)
+    S *= beta2
+    S += scratch
+    np.sqrt(S, out=scratch)
+    scratch += eps
+    np.divide(G, scratch, out=scratch)
+    scratch *= rate
+    theta -= scratch

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .backend import get, put
 from .checkpoint import TrainingState
 from .config import integer, number
 from .datasets import checked_images, checked_one_hot, minibatches
@@ -52,20 +53,20 @@ def fit(
     epochs, batch_size = integer("epochs", epochs, 0), integer("batch_size", batch_size, 1)
     seed = integer("seed", seed, 0)
     state = state or start(vae, lr, seed)
-    images, y = _checked(vae, *_pair("train", train), of="train ")
+    images, y = _uploaded(vae, *_checked(vae, *_pair("train", train), of="train "))
     if test is not None:
-        test = _checked(vae, *_pair("test", test), of="test ")
+        test = _uploaded(vae, *_checked(vae, *_pair("test", test), of="test "))
     N, J = len(images), vae.config.latent_dim
     steps = -(-N // batch_size)
-    fits = state.adam.m.shape == vae.theta.shape and 0 <= state.batches <= steps
+    fits = state.adam.G.shape == vae.theta.shape and 0 <= state.batches <= steps
     if not fits or state.adam.t != len(state.history) * steps + state.batches:
         raise ConfigError("state is that of another model, data set or batch_size")
     rng = np.random.default_rng()
     rng.bit_generator.state = state.generator
     while len(state.history) < epochs:
         epoch = len(state.history) + 1
-        order = rng.permutation(N)
-        noise = rng.standard_normal((N, J), dtype=np.float32)
+        order = put(rng.permutation(N), vae.device)
+        noise = put(rng.standard_normal((N, J), dtype=np.float32), vae.device)
         batches = list(zip(minibatches(order, batch_size), minibatches(noise, batch_size)))
         began = time.perf_counter() - state.seconds
         with tqdm(
@@ -84,9 +85,11 @@ def fit(
                 bar.update(len(rows))
                 if on_step:
                     on_step()
+        sums = get(state.sums)  # waits for the device
+        state.seconds = time.perf_counter() - began
         _check_finite(vae.parameters(), state)
         row = {"epoch": epoch, "step": state.adam.t, "seconds": state.seconds}
-        means = {"train": _means(state.sums, N)}
+        means = {"train": _means(sums, N)}
         if test is not None:
             with np.errstate(all="ignore"):
                 means["test"] = _averages(costs(vae, test[0], test[1], seed))
@@ -95,7 +98,7 @@ def fit(
         _check_finite(row, state)
         state.history.append(row)
         state.generator = rng.bit_generator.state
-        state.batches, state.sums, state.seconds = 0, 0.0, 0.0
+        state.batches, state.sums, state.seconds = 0, put(np.zeros(()), vae.device), 0.0
         if on_epoch:
             on_epoch(row)
     return state.history
@@ -107,7 +110,8 @@ def start(vae: VAE, lr=1e-3, seed=0) -> TrainingState:
     if number("lr", lr) == 0:
         raise ConfigError("lr=0: a number above 0")
     generator = np.random.default_rng([seed, EPOCHS]).bit_generator.state
-    return TrainingState(Adam(vae.theta, lr=lr), dict(generator))
+    sums = put(np.zeros(()), vae.device)
+    return TrainingState(Adam(vae.theta, lr=lr), dict(generator), sums=sums)
 
 
 def _step(vae, state, x, eps, y):
@@ -116,7 +120,8 @@ def _step(vae, state, x, eps, y):
         with np.errstate(all="ignore"):  # what is not finite is named below
             loss, acts = vae.forward(x, eps, y)
             vae.backward(acts)
-            fault = _not_finite(vae, loss, acts)
+            # A GPU would have to be waited for: there the sums tell, at the end of the epoch.
+            fault = vae.device == "cpu" and _not_finite(vae, loss, acts)
             if fault:
                 raise _diverged(state, state.adam.t + 1, fault)
             state.adam.step(vae.theta, vae.dtheta)
@@ -167,7 +172,7 @@ def terms(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
     (nats), sse, and of a model with classes ce (nats) and accuracy (1 or 0).
     """
     seed, batch_size = integer("seed", seed, 0), integer("batch_size", batch_size, 1)
-    images, y = _checked(vae, images, labels)
+    images, y = _uploaded(vae, *_checked(vae, images, labels))
     return costs(vae, images, y, seed, batch_size)
 
 
@@ -180,7 +185,7 @@ def costs(vae, images, y, seed, batch_size=1000) -> dict:
     for rows in minibatches(np.arange(len(images)), batch_size):
         _, acts = vae.forward(images[rows], noise[rows], None if y is None else y[rows])
         parts.append(np.stack([*_terms(acts), neg_elbo(vae, acts)]).astype(np.float64))
-    *values, bound = np.concatenate(parts, axis=1)
+    *values, bound = get(np.concatenate(parts, axis=1))
     named = dict(zip(TERMS, values))
     return named | {"loss_auto_encode": named["nll"] + named["kl"], "neg_elbo": bound}
 
@@ -209,6 +214,15 @@ def _checked(vae, images, labels, of=""):
         return images, None
     shape = len(images), vae.config.num_classes
     return images, checked_one_hot(f"{of}labels", labels, shape, vae.dtype)
+
+
+def _uploaded(vae, images, y):
+    """Both on the model's device, a GPU's images as grey levels, uint8, where they are no more."""
+    if vae.device == "cpu":
+        return images, y
+    levels = np.rint(255 * images).astype(np.uint8)
+    exact = np.array_equal(levels / vae.dtype.type(255), images)
+    return put(levels if exact else images, vae.device), y if y is None else put(y, vae.device)
 
 
 def _terms(acts):

@@ -5,21 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from . import backend, kernels
 from .config import VAEConfig, integer
 from .datasets import as_images, as_rows, one_hot
-from .distributions import (
-    LIKELIHOODS,
-    categorical_nll_backward,
-    categorical_nll_forward,
-    gaussian_kl_backward,
-    gaussian_kl_forward,
-    reparameterize_backward,
-    reparameterize_forward,
-    variance_backward,
-    variance_forward,
-)
-from .errors import ConfigError, DeviceError
-from .layers import ACTIVATION_PAIRS, softmax_backward, softmax_forward
+from .errors import ConfigError
 from .mlp import MLP, Linear
 from .parameters import glorot_uniform, views
 
@@ -57,21 +46,26 @@ class Activations:
 class VAE:
     """Encoder, classifier and decoder, each a network with linear heads on its last layer.
 
-    theta (P,) and dtheta (P,) hold all P parameters and their gradients.
+    theta (P,) and dtheta (P,) hold all P parameters and their gradients. ops are the functions of
+    layers.py and distributions.py by name, on a GPU with the twins of kernels.py.
     """
 
     def __init__(self, config=None, seed=0, dtype="float32", device="cpu"):
-        """Glorot weights drawn from the seed. complex128 is for complex-step checks."""
+        """Glorot weights drawn from the seed. complex128 is for complex-step checks.
+
+        device: "cpu", "gpu", or "auto", the GPU where there is one. A model on the GPU takes arrays
+        of NumPy or CuPy and gives CuPy's; NumPy's are uploaded.
+        """
         if dtype not in map(np.dtype, ("float32", "float64", "complex128")):
             raise ConfigError(f"dtype={dtype!r}: float32, float64 or complex128")
-        if device != "cpu":
-            raise DeviceError(f"device={device!r}: this version computes on the CPU, device='cpu'")
         self.config = VAEConfig() if config is None else config
         if not isinstance(self.config, VAEConfig):
             raise ConfigError(f"config={config!r}: a VAEConfig")
         self.dtype = np.dtype(dtype)
+        self.device = backend.find(device)
         shapes = self.make_networks()
-        self.theta = glorot_uniform(shapes, integer("seed", seed, 0)).astype(self.dtype)
+        theta = glorot_uniform(shapes, integer("seed", seed, 0)).astype(self.dtype)
+        self.theta = backend.put(theta, self.device)
         self.dtheta = np.zeros_like(self.theta)
         self._parameters = views(self.theta, shapes)
         self._gradients = views(self.dtheta, shapes)
@@ -80,8 +74,9 @@ class VAE:
         """The networks of the config, without weights -> {name: shape} of these."""
         config = self.config
         D, J, K = config.data_dim, config.latent_dim, config.num_classes
-        activation = ACTIVATION_PAIRS[config.activation]
-        self.likelihood = LIKELIHOODS[config.likelihood](config)
+        self.ops = kernels.functions(self.device, self.dtype)
+        activation = self.ops.ACTIVATION_PAIRS[config.activation]
+        self.likelihood = self.ops.LIKELIHOODS[config.likelihood](config, self.ops)
 
         self.encoder = MLP("encoder", (D, *config.encoder_layers), activation)
         self.mu_head = Linear("encoder.mu", self.encoder.width, J)
@@ -107,26 +102,26 @@ class VAE:
         then ce is left out. Returns the loss, nats, and every value on the way.
         Source: Kingma, Welling 2014, equation 10; β: Higgins et al. 2017; classifier: Zeldes 2018.
         """
-        config, params = self.config, self._parameters
-        x = as_images("x", x, (None, config.data_dim), self.dtype)
-        eps = as_rows("eps", eps, (len(x), config.latent_dim), self.dtype)
+        config, params, ops = self.config, self._parameters, self.ops
+        x = as_images("x", x, (None, config.data_dim), self.dtype, self.device)
+        eps = as_rows("eps", eps, (len(x), config.latent_dim), self.dtype, self.device)
         acts = Activations(x, eps)
 
         acts.encoder_h = self.encoder.forward(x, params)
         acts.mu = self.mu_head.forward(acts.encoder_h[-1], params)
         acts.log_var = self.log_var_head.forward(acts.encoder_h[-1], params)
-        acts.var = variance_forward(acts.log_var, config.var_floor)
-        acts.kl = gaussian_kl_forward(acts.mu, acts.var)
-        acts.z = reparameterize_forward(acts.mu, acts.var, eps)
+        acts.var = ops.variance_forward(acts.log_var, config.var_floor)
+        acts.kl = ops.gaussian_kl_forward(acts.mu, acts.var)
+        acts.z = ops.reparameterize_forward(acts.mu, acts.var, eps)
         cost = config.beta * acts.kl
         code = acts.z
 
         if self.classifier:
             acts.classifier_h = self.classifier.forward(x, params)
             acts.logits = self.logits_head.forward(acts.classifier_h[-1], params)
-            acts.probs = softmax_forward(acts.logits)
-            acts.y = one_hot(labels, (len(x), config.num_classes), self.dtype)
-            ce = categorical_nll_forward(acts.logits, acts.y)
+            acts.probs = ops.softmax_forward(acts.logits)
+            acts.y = one_hot(labels, (len(x), config.num_classes), self.dtype, self.device)
+            ce = ops.categorical_nll_forward(acts.logits, acts.y)
             acts.ce = None if labels is None else ce  # without labels a row of y, and ce, is 0
             cost = cost + config.classifier_weight * ce
             code = np.concatenate([acts.z, acts.probs], axis=1)
@@ -143,7 +138,7 @@ class VAE:
         The lines of forward upside down. With label_gradient=False the decoder's probs count as
         constants: one path is left out, and dtheta is no longer the whole ∂loss/∂θ.
         """
-        config, params, grads = self.config, self._parameters, self._gradients
+        config, params, grads, ops = self.config, self._parameters, self._gradients, self.ops
         # Of np.mean: the only 1/B. Each term of cost then gets dcost times its weight.
         dcost = np.full_like(acts.nll, 1 / len(acts.nll))
 
@@ -160,19 +155,19 @@ class VAE:
             dz, dprobs = np.split(dcode, [config.latent_dim], axis=1)
             dce = config.classifier_weight * dcost
             # Two paths to the logits: from ce, and from code, which label_gradient=False cuts.
-            dlogits_ce = categorical_nll_backward(dce, acts.probs, acts.y)
-            dlogits_code = config.label_gradient * softmax_backward(dprobs, acts.probs)
+            dlogits_ce = ops.categorical_nll_backward(dce, acts.probs, acts.y)
+            dlogits_code = config.label_gradient * ops.softmax_backward(dprobs, acts.probs)
             dlogits = dlogits_ce + dlogits_code
             dh = self.logits_head.backward(dlogits, acts.classifier_h[-1], params, grads)
             self.classifier.backward(dh, acts.classifier_h, params, grads, input_gradient=False)
 
         dkl = config.beta * dcost
         # Two paths to mu and var: from the sample and from the KL.
-        dmu_z, dvar_z = reparameterize_backward(dz, acts.var, acts.eps)
-        dmu_kl, dvar_kl = gaussian_kl_backward(dkl, acts.mu, acts.var)
+        dmu_z, dvar_z = ops.reparameterize_backward(dz, acts.var, acts.eps)
+        dmu_kl, dvar_kl = ops.gaussian_kl_backward(dkl, acts.mu, acts.var)
         dmu = dmu_z + dmu_kl
         dvar = dvar_z + dvar_kl
-        dlog_var = variance_backward(dvar, acts.log_var)
+        dlog_var = ops.variance_backward(dvar, acts.log_var)
         # Two paths to the encoder's last h, from its two heads: dh_mu is the one through mu.
         dh_log_var = self.log_var_head.backward(dlog_var, acts.encoder_h[-1], params, grads)
         dh_mu = self.mu_head.backward(dmu, acts.encoder_h[-1], params, grads)
@@ -189,31 +184,31 @@ class VAE:
 
     def astype(self, dtype):
         """A copy with the same weights in another dtype."""
-        copy = type(self)(self.config, dtype=dtype)
+        copy = type(self)(self.config, dtype=dtype, device=self.device)
         copy.theta[...] = self.theta
         return copy
 
     def to(self, device):
         """A copy with the same weights on another device."""
         copy = type(self)(self.config, dtype=self.dtype, device=device)
-        copy.theta[...] = self.theta
+        copy.theta[...] = backend.put(backend.get(self.theta), copy.device)
         return copy
 
     def encode(self, x):
         """x (n, D) -> mu, var (n, J): q(z|x) = N(mu, var)."""
-        x = as_images("x", x, (None, self.config.data_dim), self.dtype)
+        x = as_images("x", x, (None, self.config.data_dim), self.dtype, self.device)
         h = self.encoder.forward(x, self._parameters)[-1]
         mu = self.mu_head.forward(h, self._parameters)
         log_var = self.log_var_head.forward(h, self._parameters)
-        return mu, variance_forward(log_var, self.config.var_floor)
+        return mu, self.ops.variance_forward(log_var, self.config.var_floor)
 
     def classify(self, x):
         """x (n, D) -> probs (n, K), of a model with classes."""
         if not self.classifier:
             raise ConfigError("num_classes=0: this model has no classifier")
-        x = as_images("x", x, (None, self.config.data_dim), self.dtype)
+        x = as_images("x", x, (None, self.config.data_dim), self.dtype, self.device)
         h = self.classifier.forward(x, self._parameters)[-1]
-        return softmax_forward(self.logits_head.forward(h, self._parameters))
+        return self.ops.softmax_forward(self.logits_head.forward(h, self._parameters))
 
     def decode(self, z, probs=None):
         """z (n, J), probs (n, K) where there are classes -> the mean of p(x|z), (n, D)."""
@@ -222,7 +217,7 @@ class VAE:
     def nll(self, x, z, probs=None):
         """x (n, D), z (n, J), probs (n, K) where there are classes -> −log p(x|z), (n,), nats."""
         heads = self._heads(z, probs)
-        x = as_images("x", x, (len(z), self.config.data_dim), self.dtype)
+        x = as_images("x", x, (len(z), self.config.data_dim), self.dtype, self.device)
         return self.likelihood.forward(x, *heads)[-1]
 
     def sample(self, n, digit=None, seed=0):
@@ -233,7 +228,7 @@ class VAE:
         if digit is None and not K:
             return self.decode(z)
         labels = np.arange(n) % K if digit is None else np.full(n, digit)
-        return self.decode(z, one_hot(labels, (n, K), self.dtype))
+        return self.decode(z, one_hot(labels, (n, K), self.dtype, self.device))
 
     def reconstruct(self, x):
         """x (n, D) -> (n, D), decoded from z = mu and the predicted probabilities."""
@@ -241,9 +236,10 @@ class VAE:
         return self.decode(mu, self.classify(x) if self.classifier else None)
 
     def _heads(self, z, probs):
-        code = as_rows("z", z, (None, self.config.latent_dim), self.dtype)
+        code = as_rows("z", z, (None, self.config.latent_dim), self.dtype, self.device)
         if self.classifier:
-            probs = as_rows("probs", probs, (len(z), self.config.num_classes), self.dtype)
+            shape = len(z), self.config.num_classes
+            probs = as_rows("probs", probs, shape, self.dtype, self.device)
             code = np.concatenate([code, probs], axis=1)
         h = self.decoder.forward(code, self._parameters)[-1]
         return [head.forward(h, self._parameters) for head in self.decoder_heads]

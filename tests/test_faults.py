@@ -72,7 +72,7 @@ def outcome(run):
     vae, state = checkpoint.load_training(run)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in state.history]
     pictures = {name: x.tobytes() for name, x in state.pictures.items()}
-    bits = (vae.theta.tobytes(), state.adam.m.tobytes(), state.adam.v.tobytes())
+    bits = (vae.theta.tobytes(), state.adam.G.tobytes(), state.adam.S.tobytes())
     return bits, state.adam.t, state.generator, rows, pictures
 
 
@@ -680,8 +680,8 @@ def test_a_state_comes_back_whole(tmp_path):
     assert np.array_equal(found.pictures["digits.1"], state.pictures["digits.1"])
     for field in ("lr", "beta1", "beta2", "eps", "t"):
         assert getattr(found.adam, field) == getattr(state.adam, field)
-    assert np.array_equal(found.adam.m, state.adam.m) and found.adam.v.any()
-    assert np.array_equal(found.adam.v, state.adam.v) and found.adam.t == 6
+    assert np.array_equal(found.adam.G, state.adam.G) and found.adam.S.any()
+    assert np.array_equal(found.adam.S, state.adam.S) and found.adam.t == 6
 
 
 EDITS = st.lists(

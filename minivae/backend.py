@@ -1,0 +1,106 @@
+"""The devices: find a GPU, put arrays there and bring them back.
+
+An array belongs to the library that made it, NumPy on the CPU and CuPy on the GPU, and NumPy's
+functions follow it there. So only the lines where an array is born or leaves speak of devices.
+"""
+
+import functools
+import importlib.util
+import platform
+
+import numpy as np
+
+from .errors import ConfigError, DataError, DeviceError
+
+
+def find(device):
+    """"cpu", "gpu" or "auto" -> "cpu" or "gpu"; "auto" is the GPU where there is one to be used.
+
+    Raises DeviceError with the reason and the remedy where "gpu" cannot be had.
+    """
+    if device not in ("cpu", "gpu", "auto"):
+        raise ConfigError(f"device={device!r}: cpu, gpu or auto")
+    if device == "cpu" or not fault():
+        return "cpu" if device == "cpu" else "gpu"
+    if device == "gpu":
+        raise DeviceError(fault())
+    return "cpu"
+
+
+@functools.cache
+def fault():
+    """Why no GPU can be used, and what to do about it; None where one has proved that it can."""
+    if importlib.util.find_spec("cupy") is None:
+        return (
+            'no GPU: CuPy is not installed; pip install "minivae[gpu]" for a driver with CUDA 13, '
+            '"minivae[gpu12]" for one with CUDA 12'
+        )
+    try:
+        import cupy
+    except Exception as error:
+        return (
+            f"no GPU: CuPy does not import ({_line(error)}); pip list shows whether two of its "
+            "wheels stand side by side: leave one"
+        )
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except RuntimeError as error:
+        return (
+            f"no GPU: the driver does not answer ({_line(error)}); nvidia-smi has to show a device "
+            "and the CUDA version that CuPy was built for, or a newer one"
+        )
+    if count == 0:
+        return "no GPU: the driver shows no device; look at CUDA_VISIBLE_DEVICES and at nvidia-smi"
+    try:
+        a = cupy.asarray(np.arange(4.0).reshape(2, 2)) + 1  # a kernel, compiled here
+        found = (a @ a).get().tolist()  # cuBLAS
+    except Exception as error:
+        return (
+            f"no GPU: {type(error).__name__} at the first product ({_line(error)}); where a CUDA "
+            'library is missing, pip install "cupy-cuda13x[ctk]", or 12x, brings them all'
+        )
+    if found != [[7, 10], [15, 22]]:
+        return f"no GPU: it multiplies wrongly ({found}); try another device"
+    return None
+
+
+def put(array, device, name="array"):
+    """The array, of NumPy or already there, on the device; what lies on the GPU never comes back
+    unasked: DataError."""
+    if isinstance(array, np.ndarray):
+        if device == "cpu":
+            return array
+        import cupy
+
+        return cupy.asarray(array)
+    if device == "cpu":
+        raise DataError(f"{name} lies on the GPU and the model on the CPU; take {name}.get()")
+    return array
+
+
+def get(array):
+    """The array in the host's memory, as NumPy's; waits for the device."""
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+def synchronize(device):
+    """Wait until the device has done all that it was given."""
+    if device == "gpu":
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
+
+
+def describe(device):
+    """What computes there, in a line."""
+    if device == "cpu":
+        return f"cpu, {platform.processor() or platform.machine()}, NumPy {np.__version__}"
+    import cupy
+
+    name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+    version = cupy.cuda.runtime.runtimeGetVersion()
+    return f"gpu, {name}, CuPy {cupy.__version__}, CUDA {version // 1000}.{version % 1000 // 10}"
+
+
+def _line(error):
+    return " ".join(str(error).split())[:120]
