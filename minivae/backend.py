@@ -27,6 +27,16 @@ def find(device):
     return "cpu"
 
 
+def choose(device):
+    """As find, for a command: prints what was chosen, and why "auto" is the CPU."""
+    found = find(device)
+    if found != device and found == "cpu":
+        print(f"{fault()}\nso the CPU computes")
+    if found == "gpu":
+        print(describe(found))
+    return found
+
+
 @functools.cache
 def fault():
     """Why no GPU can be used, and what to do about it; None where one has proved that it can."""

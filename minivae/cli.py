@@ -7,7 +7,7 @@ import os
 import sys
 
 from . import __version__
-from .commands import gradcheck_command, train_command
+from .commands import gradcheck_command, lockstep_command, train_command
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, MinivaeError
@@ -84,6 +84,7 @@ def parser(defaults=True):
         help="of the weights, the batches and the noise [%(default)s]")
     add("--dtype", choices=("float32", "float64"), default="float32",
         help="of the arithmetic [%(default)s]")
+    add_device(train)
     add("--data-dir", metavar="DIR", help=DATA_DIR)
     add("--out", type=name, metavar="DIR",
         help="the run folder, a new one [runs/DATA, runs/DATA-2, …]")
@@ -114,9 +115,33 @@ def parser(defaults=True):
         help="of the weights, the images, the noise and the entries [%(default)s]")
     add("--dtype", choices=("float64", "float32"), default="float64",
         help="of the gradient; the numbers beside it are always in double precision [%(default)s]")
+    add_device(check, " of the model's gradients; the numbers beside them are the CPU's")
     add("--json", metavar="FILE", help="write the rows of the tables")
     add("--figure", type=png, metavar="FILE",
         help="draw the error against the step size, for the last likelihood; a PNG file")
+
+    lock = commands.add_parser(
+        "lockstep",
+        help="train on two devices, or in two dtypes, and compare every number",
+        description="Train two models with the same weights, batches and noise, on images of "
+        "strokes, and print how far apart they are: every value of forward, every gradient (d), "
+        "every weight, in the order of the computation. An error is max|a − b|, relative to the "
+        "tensor's largest number. Exit status 1 if one is beyond the tolerance.",
+    )
+    lock.set_defaults(command=lockstep_command)
+    add = lock.add_argument
+    add("--steps", type=count, default=100, help="[%(default)s]")
+    add("--first", type=machine, default=("cpu", "float64"), metavar="DEVICE:DTYPE",
+        help="cpu or gpu, float32 or float64 [cpu:float64]")
+    add("--second", type=machine, metavar="DEVICE:DTYPE",
+        help="[gpu:float64, without a GPU cpu:float32]")
+    add("--tolerance", type=rate,
+        help="[1e-9 between two float64, otherwise none: only reported]")
+    add("--batch-size", type=count, default=ARTICLE.batch_size, help="images a step [%(default)s]")
+    add("--lr", type=rate, default=ARTICLE.lr, help="learning rate of Adam [%(default)s]")
+    add("--seed", type=seed, default=0,
+        help="of the weights, the images, the batches and the noise [%(default)s]")
+    add_model_options(lock, VAEConfig.likelihood, "%(default)s")
 
     sample = add_run_command(
         commands, "sample", sample_command, "draw digits that nobody wrote",
@@ -170,6 +195,7 @@ def parser(defaults=True):
     add("--images", type=count, default=100, metavar="N",
         help="with --samples: of the first N test images [%(default)s]")
     add("--seed", type=seed, help="of the noise [the run's]")
+    add_device(evaluate)
     add_out(evaluate, "evaluate", data=True)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -188,6 +214,12 @@ def add_out(command, name, data=False):
     if data:
         add("--data-dir", metavar="DIR", help=DATA_DIR)
     add("--out", type=png, metavar="FILE", help=f"the picture, a PNG [RUN/figures/{name}.png]")
+
+
+def add_device(command, what=""):
+    command.add_argument(
+        "--device", choices=("cpu", "gpu", "auto"), default="cpu",
+        help=f"the device{what}; auto: the GPU, or the CPU and why [%(default)s]")
 
 
 def add_model_options(command, likelihood, default):
@@ -229,6 +261,14 @@ def name(text):
     if not text:
         raise argparse.ArgumentTypeError("a folder's name")
     return text
+
+
+def machine(text):
+    """"gpu:float32" -> ("gpu", "float32")."""
+    device, _, dtype = text.partition(":")
+    if device not in ("cpu", "gpu") or dtype not in ("float32", "float64"):
+        raise argparse.ArgumentTypeError("cpu or gpu, a colon, float32 or float64")
+    return device, dtype
 
 
 def rate(text):

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, checkpoint, datasets, gradcheck, plots, record, runs, training
+from . import (
+    __version__,
+    backend,
+    checkpoint,
+    datasets,
+    gradcheck,
+    lockstep,
+    plots,
+    record,
+    runs,
+    training,
+)
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, FileError
@@ -57,9 +68,10 @@ def protocol_of(options):
 
 
 def train_command(options):
+    device = backend.choose(options.device)
     found = None
     if options.resume is not None:
-        found = record.open_run(options.resume, options.given)
+        found = record.open_run(options.resume, options.given, device)
     if found:
         vae, state = found
         vars(options).update(state.options)
@@ -77,7 +89,7 @@ def train_command(options):
         run = Path(options.resume)
         record.write_history(run, state)
     else:
-        vae = VAE(protocol.config, seed=options.seed, dtype=options.dtype)
+        vae = VAE(protocol.config, options.seed, options.dtype, device)
         state = training.start(vae, protocol.lr, options.seed)
         state.options = {name: getattr(options, name) for name in record.OPTIONS}
         run = record.new_folder(options, vae, state)
@@ -98,12 +110,12 @@ def train_command(options):
             sys.exit(128 + stopped[0])
 
     def on_epoch(row):
-        epoch = row["epoch"]
+        epoch, host = row["epoch"], vae.to("cpu")
         if epoch in runs.shown(protocol.epochs):
             style = np.random.default_rng([options.seed, STYLES, epoch])
-            record.add_picture(state, f"digits.{epoch}", ten_digits(vae, style))
+            record.add_picture(state, f"digits.{epoch}", ten_digits(host, style))
         if epoch in (*runs.STAGES, protocol.epochs):
-            record.add_picture(state, f"test.{epoch}", vae.reconstruct(test[0][first]))
+            record.add_picture(state, f"test.{epoch}", host.reconstruct(test[0][first]))
         record.save(run, vae, state)
         print(line(row), flush=True)
         on_step()
@@ -131,6 +143,7 @@ def train_command(options):
         "pixels": PIXELS,
         "seed": options.seed,
         "dtype": options.dtype,
+        "device": backend.describe(device),
         "training_seconds": sum(row["seconds"] for row in history),
         "final": final,
         "versions": {
@@ -142,17 +155,18 @@ def train_command(options):
     checkpoint.write_atomically(run / "summary.json", json.dumps(summary, indent=2).encode())
     print(card(protocol, history[-1]))
     print(f"run folder: {run}; its pictures:")
-    for path in runs.save_figures(run / "figures", vae, state, test):
+    for path in runs.save_figures(run / "figures", vae.to("cpu"), state, test):
         print(path)
 
 
 def gradcheck_command(options):
+    device = backend.choose(options.device)
     likelihoods = [options.likelihood] if options.likelihood else list(LIKELIHOODS)
     configs = {likelihood: config_of(options, likelihood) for likelihood in likelihoods}
     images, labels, _ = datasets.strokes(options.batch_size, options.seed)
     tables = {"pairs": check_pairs(options.seed, options.dtype)}
     for likelihood, config in configs.items():
-        vae = VAE(config, seed=options.seed)
+        vae = VAE(config, seed=options.seed, device=device)
         loss, theta, dtheta, names = gradcheck.problem(
             vae, images, labels, options.seed, options.dtype
         )
@@ -185,6 +199,28 @@ def gradcheck_command(options):
         print(plots.save(ax.figure, options.figure))
     if not passed:
         sys.exit(1)
+
+
+def lockstep_command(options):
+    second = options.second
+    if second is None:
+        second = ("cpu", "float32") if backend.fault() else ("gpu", "float64")
+    pair = options.first, second
+    config = config_of(options, options.likelihood)
+    vaes = [VAE(config, options.seed, dtype, device) for device, dtype in pair]
+    images, labels, _ = datasets.strokes(10 * options.batch_size, options.seed)
+    how = options.steps, options.batch_size, options.lr, options.seed
+    errors = lockstep.drift(*vaes, images, labels, *how)
+    print(" against ".join(f"{backend.describe(device)}, {dtype}" for device, dtype in pair))
+    print(lockstep.table(errors))
+    tolerance = options.tolerance
+    if tolerance is None:
+        tolerance = 1e-9 if {dtype for _, dtype in pair} == {"float64"} else math.inf
+    found = lockstep.first_out(errors, tolerance)
+    if found:
+        print("step {}: {} is the first".format(*found), f"to be further apart than {tolerance:g}")
+        sys.exit(1)
+    print(f"all within {tolerance:g}" if tolerance < math.inf else "no tolerance: reported only")
 
 
 def as_json(row):

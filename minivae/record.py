@@ -102,7 +102,7 @@ def add_picture(state, name, images):
     state.pictures[name] = np.rint(255 * np.clip(images, 0, 1)).astype(np.uint8)
 
 
-def open_run(folder, given):
+def open_run(folder, given, device):
     """The model and the state of a run that is to go on; None of a folder without a checkpoint.
 
     given: {option: value}, None where it was not typed. One that is not the run's is refused by its
@@ -110,7 +110,7 @@ def open_run(folder, given):
     """
     if not os.path.lexists(os.path.join(folder, checkpoint.FILE_NAME)):
         return None
-    vae, state = load(folder)
+    vae, state = load(folder, device)
     saved = state.options
     for name, was in saved.items():
         value = json.loads(json.dumps(given[name]))  # a tuple is a list to the checkpoint
@@ -125,9 +125,9 @@ def open_run(folder, given):
     return vae, state
 
 
-def load(folder):
+def load(folder, device="cpu"):
     """The model and the state of a run that minivae train has left."""
-    vae, state = checkpoint.load_training(folder)
+    vae, state = checkpoint.load_training(folder, device)
     if state is None or state.options.keys() != set(OPTIONS):
         raise FileError(
             f"{folder} holds a model, and no training that could go on: minivae train makes runs"

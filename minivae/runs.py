@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from . import checkpoint, datasets, plots, record, training
+from . import backend, checkpoint, datasets, plots, record, training
 from .errors import ConfigError, FileError
 from .likelihood import estimate_log_p
 
@@ -162,7 +162,7 @@ def interpolate_command(options):
 
 
 def evaluate_command(options):
-    vae, data, seed, images, labels = opened(options)
+    vae, data, seed, images, labels = opened(options, backend.choose(options.device))
     seed = seed if options.seed is None else options.seed
     values = training.terms(vae, images, labels, seed)
     print(f"test set of {data}, {len(images):,} images; ± one standard error")
@@ -192,9 +192,9 @@ def evaluate_figure(values, labels):
     return figure
 
 
-def opened(options):
+def opened(options, device="cpu"):
     """Of a run folder: the model, the name of its data, its seed, test images and labels."""
-    vae, state = record.load(options.run)
+    vae, state = record.load(options.run, device)
     data, seed = state.options["data"], state.options["seed"]
     images, labels = datasets.load(data, "test", options.data_dir)
     return vae, data, seed, images, labels
