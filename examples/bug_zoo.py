@@ -43,7 +43,7 @@ BUGS = {
         (dist.gaussian_kl_backward, "(1 - 1 / var)", "np.ones_like(var)"),
     ],
     "mean over pixels, sum over latents": [
-        (dist.squared_error_forward, "np.sum(error * error", "np.mean(error * error"),
+        (dist.squared_error_forward, "error, error)", "error, error) / x.shape[1]"),
         (dist.squared_error_backward, "(mu - x)", "(mu - x) / x.shape[1]"),
     ],
     "a lost ½ in the KL": [
@@ -57,9 +57,9 @@ BUGS = {
     "a lost 1/B, backward only": [(VAE.backward, "1 / len(acts.nll)", "1")],
     # var = var_floor + exp(log_var), and its slope is exp(log_var): less than var by the floor.
     "the floor's slope: var in place of exp(log_var)": [
-        (VAE.backward, "variance_backward(dvar, acts.log_var)", "dvar * acts.var")
+        (VAE.backward, "ops.variance_backward(dvar, acts.log_var)", "dvar * acts.var")
     ],
-    "the sigmoid's factor forgotten": [(sigmoid_backward, "dh * h * (1 - h)", "dh")],
+    "the sigmoid's factor forgotten": [(sigmoid_backward, "da *= h", "da = np.ones_like(h)")],
     "the sigmoid's factor on a linear head": [
         (VAE.backward, "dmu_z + dmu_kl", "(dmu_z + dmu_kl) * acts.mu * (1 - acts.mu)")
     ],
@@ -84,7 +84,7 @@ BUGS = {
     "log(p + 1e-8) in place of logits": [
         (
             dist.bernoulli_nll_forward,
-            "np.sum(softplus - x * logits, axis=1)",
+            "np.sum(nll, axis=1)",
             "-np.sum(x * np.log(1 / (1 + np.exp(-logits)) + 1e-8)"
             " + (1 - x) * np.log(1 / (1 + np.exp(logits)) + 1e-8), axis=1)",
         ),

@@ -10,7 +10,7 @@ import platform
 
 import numpy as np
 
-from .errors import ConfigError, DataError, DeviceError
+from .errors import DataError, DeviceError
 
 
 def find(device):
@@ -19,7 +19,7 @@ def find(device):
     Raises DeviceError with the reason and the remedy where "gpu" cannot be had.
     """
     if device not in ("cpu", "gpu", "auto"):
-        raise ConfigError(f"device={device!r}: cpu, gpu or auto")
+        raise DeviceError(f"device={device!r}: cpu, gpu or auto")
     if device == "cpu" or not fault():
         return "cpu" if device == "cpu" else "gpu"
     if device == "gpu":

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from .backend import get, put
+from .backend import find, get, put
 from .config import VAEConfig
 from .errors import ConfigError, FileError
 from .optim import Adam
@@ -60,8 +60,7 @@ def save(vae: VAE, path, state: TrainingState | None = None) -> Path:
     """
     if vae.dtype == complex:
         raise ConfigError("a complex128 model is for gradient checks; save its astype('float64')")
-    weights = vae.to("cpu").parameters()
-    tensors = {name: np.ascontiguousarray(W) for name, W in weights.items()}
+    tensors = {name: np.ascontiguousarray(get(W)) for name, W in vae.parameters().items()}
     about = {"format": FORMAT, "config": dataclasses.asdict(vae.config)}
     if state:
         adam = state.adam
@@ -93,7 +92,7 @@ def load(path, device="cpu") -> VAE:
 
 def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
     """The model, and the state that was saved with it."""
-    path = Path(path)
+    path, device = Path(path), find(device)
     try:
         if path.is_dir():
             path = path / FILE_NAME

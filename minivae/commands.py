@@ -209,8 +209,10 @@ def lockstep_command(options):
     config = config_of(options, options.likelihood)
     vaes = [VAE(config, options.seed, dtype, device) for device, dtype in pair]
     images, labels, _ = datasets.strokes(10 * options.batch_size, options.seed)
-    how = options.steps, options.batch_size, options.lr, options.seed
-    errors = lockstep.drift(*vaes, images, labels, *how)
+    errors = lockstep.drift(
+        vaes[0], vaes[1], images, None if options.no_classifier else labels,
+        options.steps, options.batch_size, options.lr, options.seed,
+    )  # fmt: skip
     print(" against ".join(f"{backend.describe(device)}, {dtype}" for device, dtype in pair))
     print(lockstep.table(errors))
     tolerance = options.tolerance

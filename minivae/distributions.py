@@ -118,9 +118,13 @@ def bernoulli_nll_forward(x, logits):
     """
     # log(1 + exp a) = m + log(1 + exp(−|a|)), m = max(a, 0): exp never overflows. −|a| is written
     # a − 2m, for |a| has no complex step.
-    m = np.where(logits.real > 0, logits, 0)
-    softplus = m + np.log1p(np.exp(logits - 2 * m))
-    return np.sum(softplus - x * logits, axis=1)
+    m = np.maximum(logits, 0)
+    nll = logits - 2 * m
+    np.exp(nll, out=nll)  # in place, as all below: each new array of B · D numbers costs as much
+    np.log1p(nll, out=nll)
+    nll += m
+    nll -= x * logits
+    return np.sum(nll, axis=1)
 
 
 def bernoulli_nll_backward(dnll, x, probs):

@@ -54,7 +54,7 @@ def sigmoid_forward(a):
 
 def sigmoid_backward(dh, h):
     """da = dh · h (1 − h)"""
-    da = 1 - h  # in one array: of B · D numbers each further one costs a hundredth of a step
+    da = 1 - h  # in place: one more array of B · D numbers costs 2 % of a step
     da *= h
     da *= dh
     return da
@@ -71,7 +71,10 @@ def tanh_forward(a):
 
 def tanh_backward(dh, h):
     """da = dh (1 − h²)"""
-    return dh * (1 - h * h)
+    da = h * h
+    np.subtract(1, da, out=da)
+    da *= dh
+    return da
 
 
 def relu_forward(a):
@@ -80,12 +83,12 @@ def relu_forward(a):
     a (B, m) -> h (B, m).
     Source: Nair, Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
     """
-    return np.where(a.real > 0, a, 0)
+    return a * (a.real > 0)
 
 
 def relu_backward(dh, h):
     """da = dh where h > 0, else 0;  h > 0 exactly where a > 0; at the kink, a = 0, it is 0"""
-    return np.where(h.real > 0, dh, 0)
+    return dh * (h.real > 0)
 
 
 def leaky_relu_forward(a):

@@ -79,7 +79,7 @@ def damage(content, about):
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
         lambda content: b"",
         lambda content: b"\x80\x04\x95pickle",
-        lambda content: damage(content, (b'\\"format\\": 2', b'\\"format\\": 3')),
+        lambda content: damage(content, (b'\\"format\\": 3', b'\\"format\\": 4')),
         lambda content: damage(content, (b'\\"latent_dim\\": 2', b'\\"latent_dim\\": 3')),
         lambda content: damage(content, (b'\\"latent_dim\\": 2', b'\\"latent_dim\\": 0')),
         lambda content: damage(content, (b'\\"latent_dim\\"', b'\\"latent_dam\\"')),

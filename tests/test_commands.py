@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from minivae import VAE, VAEConfig, datasets, gradcheck, plots, vae
+from minivae import VAE, VAEConfig, datasets, distributions, gradcheck, plots
 from minivae.cli import main
 from minivae.distributions import LIKELIHOODS
 from minivae.pairs import PAIRS
@@ -65,13 +65,13 @@ def test_gradcheck_s_seed_draws_the_weights_the_images_the_noise_and_the_entries
 
 
 def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(capsys, monkeypatch):
-    backward = vae.gaussian_kl_backward
+    backward = distributions.gaussian_kl_backward
 
     def wrong(dkl, mu, var):
         dmu, dvar = backward(dkl, mu, var)
         return dmu, 1.001 * dvar
 
-    monkeypatch.setattr(vae, "gaussian_kl_backward", wrong)
+    monkeypatch.setattr(distributions, "gaussian_kl_backward", wrong)
     with pytest.raises(SystemExit) as stop:
         main(["gradcheck", *SMALL])
     printed = capsys.readouterr().out
@@ -81,13 +81,13 @@ def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(capsys, monkeypatch):
 
 
 def test_what_json_cannot_say_is_null(monkeypatch, tmp_path):
-    backward = vae.gaussian_kl_backward
+    backward = distributions.gaussian_kl_backward
 
     def wrong(dkl, mu, var):
         dmu, dvar = backward(dkl, mu, var)
         return dmu, np.nan * dvar
 
-    monkeypatch.setattr(vae, "gaussian_kl_backward", wrong)
+    monkeypatch.setattr(distributions, "gaussian_kl_backward", wrong)
     file = tmp_path / "rows.json"
     with pytest.raises(SystemExit):
         main(["gradcheck", *SMALL, "--json", str(file)])

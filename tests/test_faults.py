@@ -593,9 +593,9 @@ FAULTS = {
         lambda c: spoiled(c, (b'"shape":[784,8]', b'"shape":[999,9]')), "no model of minivae"),
     "a pickle": (lambda c: pickle.dumps(np.zeros(3)), "no safetensors"),
     "a newer format": (
-        lambda c: spoiled(c, (b'\\"format\\": 2', b'\\"format\\": 3')), "format 3; .* reads 2"),
+        lambda c: spoiled(c, (b'\\"format\\": 3', b'\\"format\\": 4')), "format 4; .* reads 3"),
     "an older format": (
-        lambda c: spoiled(c, (b'\\"format\\": 2', b'\\"format\\": 1')), "format 1; .* reads 2"),
+        lambda c: spoiled(c, (b'\\"format\\": 3', b'\\"format\\": 2')), "format 2; .* reads 3"),
     "a huge model": (
         lambda c: spoiled(c, (b'\\"data_dim\\": 784', b'\\"data_dim\\": 9e9')), "whole numbers"),
     "another architecture": (
