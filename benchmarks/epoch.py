@@ -118,9 +118,9 @@ def resident(field):
     """Megabytes: "VmRSS" now, "VmHWM" at most so far; where there is no /proc the latter only."""
     if STATUS.exists():
         [line] = [line for line in STATUS.read_text().splitlines() if line.startswith(field)]
-        return int(line.split()[1]) / 1e3
+        return int(line.split()[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def memory_of(name, vae, options):
