@@ -1,135 +1,191 @@
-"""An epoch of the default model on the CPU: minivae beside a plain PyTorch loop.
+"""Whole epochs of the article's model on MNIST, minivae beside PyTorch: time and memory.
 
-    python benchmarks/epoch.py [--rounds 9] [--data-dir DIR]
+    python benchmarks/epoch.py [--rounds 9] [--devices cpu,gpu] [--data-dir DIR] [--quick]
+                               [--out FOLDER]
 
-Both do the same work on MNIST: forward, backward and Adam over 550 batches of 100 images, the sums
-of the losses kept. First one step of each is compared, loss and every weight; then the arms take
-turns, an epoch each, in an order that is reversed every other round, with a pause before each so
-that the others' threads are asleep. PyTorch runs twice, with its default Adam and with the fused
-one. Median and quartiles of seconds an epoch, and of minivae's share of PyTorch's within a round.
-Needs torch: pip install ".[bench]".
+All do the same work: forward, backward and Adam over 550 shuffled batches of 100 images, the sums
+of the losses kept and read at the end. First a batch of each is held to minivae, the sums and every
+weight. PyTorch runs with its default Adam and with the fused one. Peak memory is that of a process
+of its own for each arm, so that none counts another's libraries: the largest resident set during
+two epochs, above what it is with the library imported and the data set loaded. On a GPU that is the
+host's memory. pip install ".[bench]" brings PyTorch; --quick makes its images itself.
 """
 
-import argparse
-import functools
-import os
-import platform
+import importlib
+import json
 import resource
-import time
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+import peers
+import timer
 
-import minivae
+from minivae import VAE, Adam
+from minivae.backend import get, put
 from minivae.datasets import load, minibatches, one_hot
 
-BATCH, PAUSE = 100, 0.5
+BATCH = 100
+STATUS = Path("/proc/self/status")
 
 
-class Peer(torch.nn.Module):
-    """The article's model as one would write it in PyTorch, with the weights of a VAE."""
+def minivae_epoch(vae, data, device):
+    """-> the epoch as a function, and the weights."""
+    vae = vae.to(device)
+    images = put(data.x, device)
+    y = put(one_hot(data.labels, (len(images), vae.config.num_classes)), device)
+    adam = Adam(vae.theta, lr=peers.LR)
 
-    def __init__(self, vae):
-        super().__init__()
-        for name in ("encoder.0", "encoder.mu", "encoder.log_var", "classifier.0",
-                     "classifier.out", "decoder.0", "decoder.out"):
-            W, b = (vae.parameters()[f"{name}.{part}"] for part in "Wb")
-            layer = torch.nn.Linear(*W.shape)
-            layer.weight.data[:] = torch.from_numpy(W.T.copy())
-            layer.bias.data[:] = torch.from_numpy(b.copy())
-            self.add_module(name.replace(".", "_"), layer)
-
-    def forward(self, x, eps, labels):
-        h = torch.sigmoid(self.encoder_0(x))
-        mu, var = self.encoder_mu(h), 1e-5 + self.encoder_log_var(h).exp()
-        logits = self.classifier_out(torch.sigmoid(self.classifier_0(x)))
-        code = torch.cat([mu + var.sqrt() * eps, logits.softmax(1)], 1)
-        mean = torch.sigmoid(self.decoder_out(torch.sigmoid(self.decoder_0(code))))
-        nll = 2 * (x - mean).square().sum(1) + 392 * np.log(2 * np.pi * 0.25)
-        kl = 0.5 * (mu.square() + var - var.log() - 1).sum(1)
-        ce = F.cross_entropy(logits, labels, reduction="none")
-        return nll, kl, ce, (nll + kl + 10 * ce).mean()
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--data-dir")
-    options = parser.parse_args()
-    images, labels = (array[5000:] for array in load("mnist", root=options.data_dir))
-    y = one_hot(labels, (len(labels), 10))
-    x_torch, labels_torch = torch.from_numpy(images.copy()), torch.from_numpy(labels)
-    vae = minivae.VAE()
-    adam = minivae.Adam(vae.theta)
-    peers = {}
-    for fused in (False, True):
-        peer = Peer(vae)
-        peers[fused] = peer, torch.optim.Adam(peer.parameters(), lr=1e-3, fused=fused)
-    rng = np.random.default_rng(0)
-
-    def ours(order, noise):
-        sums = np.zeros(3)
+    def epoch(order, noise):
+        sums = 0
+        order, noise = put(order, device), put(noise, device)
         for rows, eps in zip(minibatches(order, BATCH), minibatches(noise, BATCH)):
             _, acts = vae.forward(images[rows], eps, y[rows])
             vae.backward(acts)
             adam.step(vae.theta, vae.dtheta)
-            sums += np.stack([acts.nll, acts.kl, acts.ce]).sum(axis=1)
-        return sums / len(order)
+            sums = sums + np.sum(np.stack([acts.nll, acts.kl, acts.ce]), axis=1)
+        return get(sums) / len(order)
 
-    def theirs(order, noise, fused):
-        peer, optimizer = peers[fused]
-        order, noise = torch.from_numpy(order), torch.from_numpy(noise)
-        sums = torch.zeros(3)
+    def weights():
+        return {name: get(W) for name, W in vae.parameters().items()}
+
+    return epoch, weights
+
+
+def pytorch_epoch(vae, data, device, fused):
+    import torch
+
+    place = peers.pytorch_device(device)
+    peer = peers.pytorch(vae, device)
+    optimizer = torch.optim.Adam(peer.parameters(), lr=peers.LR, fused=fused)
+    images = torch.from_numpy(data.x).to(place)
+    labels = torch.from_numpy(data.labels).to(place)
+
+    def epoch(order, noise):
+        sums = 0
+        order, noise = torch.from_numpy(order).to(place), torch.from_numpy(noise).to(place)
         for rows, eps in zip(order.split(BATCH), noise.split(BATCH)):
-            nll, kl, ce, loss = peer(x_torch[rows], eps, labels_torch[rows])
+            loss, *terms = peer(images[rows], eps, labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            sums += torch.stack([nll, kl, ce]).detach().sum(1)
-        return sums.numpy() / len(order)
+            sums = sums + torch.stack(terms).detach().sum(1)
+        return sums.cpu().numpy() / len(order)
 
-    arms = {
-        "minivae": ours,
-        "PyTorch": functools.partial(theirs, fused=False),
-        "PyTorch, fused Adam": functools.partial(theirs, fused=True),
-    }
+    return epoch, peer.weights
 
-    def draw(n):
-        return rng.permutation(len(images))[:n], rng.standard_normal((n, 10), dtype=np.float32)
 
-    batch = draw(BATCH)
-    losses = [arm(*batch) for arm in arms.values()]
-    for fused, (peer, _) in peers.items():
-        np.testing.assert_allclose(losses[1 + fused], losses[0], rtol=1e-5)
-        for name, W in vae.parameters().items():
-            layer = getattr(peer, name.rpartition(".")[0].replace(".", "_"))
-            peer_W = layer.weight.T if name.endswith("W") else layer.bias
-            np.testing.assert_allclose(W, peer_W.detach().numpy(), atol=2e-6)
+def makers(found, left_out):
+    """{arm: function (vae, data) -> epoch, weights}."""
+    arms = {}
+    for device in found:
+        arms[f"minivae, {device}"] = partial(minivae_epoch, device=device)
+        for fused in (False, True):
+            name = f"PyTorch{', fused Adam' if fused else ''}, {device}"
+            if peers.why_not("torch", device):
+                left_out[name] = peers.why_not("torch", device)
+            else:
+                arms[name] = partial(pytorch_epoch, device=device, fused=fused)
+    return arms
 
-    seconds = {name: [] for name in arms}
-    for round in range(options.rounds + 1):
-        epoch = draw(len(images))
-        for name in list(arms) if round % 2 else list(arms)[::-1]:
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            arms[name](*epoch)
-            if round:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-          f"{torch.get_num_threads()} torch threads, Python {platform.python_version()}, "
-          f"NumPy {np.__version__}, PyTorch {torch.__version__}, {options.rounds} rounds")
-    header = f"{'seconds an epoch':21} {'median':>8} {'quartiles':>15}"
-    print(f"{header} {'minivae / it':>14} {'quartiles':>15}")
+
+def loaded(vae, options):
+    """The data set, and the order and the noise of an epoch."""
+    if options.quick:
+        data = peers.random_batch(vae.config, 3 * BATCH)
+    else:
+        images, labels = load("mnist", root=options.data_dir)
+        data = peers.Batch(images[5000:].copy(), None, labels[5000:].copy())
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(data.x))
+    return data, order, rng.standard_normal((len(order), vae.config.latent_dim), dtype=np.float32)
+
+
+def verify(vae, data, order, noise, arms):
+    """One batch through each arm gives the sums and the weights of minivae in float64."""
+    rows, eps = order[:BATCH], noise[:BATCH]
+    _, acts, exact = peers.first_step(vae, peers.Batch(data.x[rows], eps, data.labels[rows]))
+    means = [np.mean(term) for term in (acts.nll, acts.kl, acts.ce)]
+    for make in arms.values():
+        epoch, weights = make(vae, data)
+        np.testing.assert_allclose(epoch(rows, eps), means, rtol=1e-5)
+        peers.verify_weights(weights(), exact)
+
+
+def resident(field):
+    """Megabytes: "VmRSS" now, "VmHWM" at most so far; where there is no /proc the latter only."""
+    if STATUS.exists():
+        [line] = [line for line in STATUS.read_text().splitlines() if line.startswith(field)]
+        return int(line.split()[1]) * 1024 / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def memory_of(name, vae, options):
+    """Of this process, MB: with library and data set loaded, and the peak of two epochs."""
+    if name.startswith("PyTorch"):
+        importlib.import_module("torch")
+    data, order, noise = loaded(vae, options)
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")  # the peak so far is that of loading
+    before = resident("VmRSS")
+    device = name.rpartition(", ")[2]
+    epoch, _ = makers([device], {})[name](vae, data)
+    for _ in range(2):
+        epoch(order, noise)
+    return {"loaded": before, "peak": resident("VmHWM"), "above": resident("VmHWM") - before}
+
+
+def memory_in_a_process_of_its_own(name, options):
+    arguments = ["--memory", name, *(["--quick"] if options.quick else [])]
+    if options.data_dir:
+        arguments += ["--data-dir", options.data_dir]
+    command = [sys.executable, __file__, *arguments]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def main():
+    options = timer.parser(__doc__, rounds=9)
+    timer.add_devices(options)
+    options.add_argument("--data-dir", help="the folder of MNIST's files")
+    options.add_argument("--memory", metavar="ARM", help="only this arm's memory, as JSON")
+    options = timer.parse(options)
+    vae = VAE()
+    if options.memory:
+        print(json.dumps(memory_of(options.memory, vae, options)))
+        return
+    left_out = {}
+    found = timer.devices(options, left_out)
+    arms = makers(found, left_out)
+    data, order, noise = loaded(vae, options)
+    verify(vae, data, order, noise, arms)
+    epochs = {name: partial(make(vae, data)[0], order, noise) for name, make in arms.items()}
+    seconds = timer.time_arms(epochs, options, calls=1)
+    results = {}
     for name, values in seconds.items():
-        share = np.divide(seconds["minivae"], values)
-        for numbers, width in ((values, 21), (share, 5)):
-            low, median, high = np.quantile(numbers, [0.25, 0.5, 0.75])
-            label = name if numbers is values else ""
-            print(f"{label:{width}} {median:8.3f} {low:8.3f}{high:7.3f}", end=" ")
-        print()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"peak memory of this process, with PyTorch in it: {peak:.0f} MB")
+        device = name.rpartition(", ")[2]
+        results[name] = {
+            "seconds": timer.summary(values),
+            "minivae_over_it": timer.ratio(seconds, f"minivae, {device}", name),
+            "megabytes": memory_in_a_process_of_its_own(name, options),
+            "rounds": values,
+        }
+    header = ["seconds an epoch", "median", "quartiles", "minivae / it", "quartiles",
+              "peak MB above data"]
+    rows = [
+        [
+            name,
+            *timer.spread(arm["seconds"]),
+            *timer.spread(arm["minivae_over_it"]),
+            f"{arm['megabytes']['above']:.0f}",
+        ]
+        for name, arm in results.items()
+    ]
+    print(timer.table(header, rows), end="\n\n")
+    timer.report(options, "epoch", found, results, left_out)
 
 
 if __name__ == "__main__":
