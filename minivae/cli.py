@@ -4,6 +4,7 @@ import argparse
 import io
 import math
 import os
+import re
 import sys
 
 from . import __version__, runs
@@ -17,6 +18,7 @@ from .references import ARTICLE
 
 DATA_DIR = "folder of MNIST's four files [$MINIVAE_DATA, else a cache and a download]"
 DIGIT: dict = {"type": int, "choices": range(10), "metavar": "0…9"}
+MACHINE = re.compile("(cpu|gpu):(float32|float64)")
 
 
 def main(argv=None):
@@ -119,8 +121,8 @@ def parser(defaults=True):
         "every weight, in the order of the computation. An error is max|a − b|, relative to the "
         "tensor's largest number. Exit status 1 if one is beyond the tolerance.")
     add("--steps", type=count, default=100, help="[%(default)s]")
-    add("--first", type=machine, default=("cpu", "float64"), metavar="DEVICE:DTYPE",
-        help="cpu or gpu, float32 or float64 [cpu:float64]")
+    add("--first", type=machine, default="cpu:float64", metavar="DEVICE:DTYPE",
+        help="cpu or gpu, float32 or float64 [%(default)s]")
     add("--second", type=machine, metavar="DEVICE:DTYPE",
         help="[gpu:float64, without a GPU cpu:float32]")
     add("--tolerance", type=rate,
@@ -215,45 +217,29 @@ def add_model_options(add, likelihood, default):
         help="keep the reconstruction's gradient out of the classifier, which then reads better")
 
 
+def checked(kind, read, fits, needed):
+    """The type of an option: what `read` makes of the text, refused where it does not fit."""
+
+    def typed(text):
+        value = read(text)
+        if not fits(value):
+            raise argparse.ArgumentTypeError(needed)
+        return value
+
+    typed.__name__ = kind  # as argparse calls it: invalid whole number value
+    return typed
+
+
 def whole(least, most):
-    """The type of an option: whole numbers from least to most."""
-
-    def read(text):
-        if not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"whole numbers from {least} to {most}")
-        return int(text)
-
-    read.__name__ = "whole number"
-    return read
+    needed = f"whole numbers from {least} to {most}"
+    return checked("whole number", int, lambda n: least <= n <= most, needed)
 
 
 count, seed, samples, tiles = whole(1, 10**9), whole(0, 2**64), whole(1, 400), whole(1, 40)
-
-
-def name(text):
-    if not text:
-        raise argparse.ArgumentTypeError("a folder's name")
-    return text
-
-
-def machine(text):
-    """"gpu:float32" -> ("gpu", "float32")."""
-    device, _, dtype = text.partition(":")
-    if device not in ("cpu", "gpu") or dtype not in ("float32", "float64"):
-        raise argparse.ArgumentTypeError("cpu or gpu, a colon, float32 or float64")
-    return device, dtype
-
-
-def rate(text):
-    if not 0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError("a finite number above 0")
-    return float(text)
-
-
-def png(text):
-    if not text.endswith(".png"):
-        raise argparse.ArgumentTypeError("a name that ends in .png")
-    return text
+machine = checked("machine", str, MACHINE.fullmatch, "cpu or gpu, a colon, float32 or float64")
+rate = checked("rate", float, lambda x: 0 < x < math.inf, "a finite number above 0")
+name = checked("name", str, bool, "a folder's name")
+png = checked("name", str, lambda text: text.endswith(".png"), "a name that ends in .png")
 
 
 def widths(text):

@@ -202,10 +202,8 @@ def gradcheck_command(options):
 
 
 def lockstep_command(options):
-    second = options.second
-    if second is None:
-        second = ("cpu", "float32") if backend.fault() else ("gpu", "float64")
-    pair = options.first, second
+    second = options.second or ("cpu:float32" if backend.fault() else "gpu:float64")
+    pair = [machine.split(":") for machine in (options.first, second)]
     config = config_of(options, options.likelihood)
     vaes = [VAE(config, options.seed, dtype, device) for device, dtype in pair]
     images, labels, _ = datasets.strokes(10 * options.batch_size, options.seed)
