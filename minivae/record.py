@@ -8,10 +8,11 @@ import os
 import signal
 import threading
 from pathlib import Path
+from platform import python_version
 
 import numpy as np
 
-from . import checkpoint
+from . import __version__, checkpoint
 from .errors import ConfigError, FileError
 
 OPTIONS = (  # the options that a run keeps for itself when it goes on
@@ -95,6 +96,13 @@ def write_history(run, state):
     """A line an epoch, from the checkpoint: none twice, none missing."""
     lines = "".join(json.dumps(row) + "\n" for row in state.history)
     checkpoint.write_atomically(run / "history.jsonl", lines.encode())
+
+
+def write_summary(run, summary):
+    """What the run was and what it found, with the versions that found it."""
+    versions = {"minivae": __version__, "numpy": np.__version__, "python": python_version()}
+    content = json.dumps(summary | {"versions": versions}, indent=2)
+    checkpoint.write_atomically(run / "summary.json", content.encode())
 
 
 def add_picture(state, name, images):
