@@ -30,18 +30,13 @@ COLUMNS = [  # of the line that an epoch prints: the key of the history in two p
 
 def config_of(options, likelihood):
     return VAEConfig(
-        latent_dim=options.latent,
-        encoder_layers=options.hidden,
-        decoder_layers=options.hidden[::-1],
-        classifier_layers=options.hidden,
-        activation=options.activation,
-        likelihood=likelihood,
-        decoder_std=options.decoder_std,
-        decoder_output=options.decoder_output,
+        latent_dim=options.latent, encoder_layers=options.hidden,
+        decoder_layers=options.hidden[::-1], classifier_layers=options.hidden,
+        activation=options.activation, likelihood=likelihood, beta=options.beta,
+        decoder_std=options.decoder_std, decoder_output=options.decoder_output,
         num_classes=0 if options.no_classifier else 10,
         label_gradient=not options.cut_label_gradient,
-        beta=options.beta,
-    )
+    )  # fmt: skip
 
 
 def protocol_of(options):
