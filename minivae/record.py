@@ -147,21 +147,14 @@ def load(folder, device="cpu"):
 def stop_signals():
     """Note the first SIGINT or SIGTERM -> the list where it will stand; a second acts as ever."""
     noted: list[int] = []
-    before: dict = {}
+    with contextlib.ExitStack() as before:
 
-    def restore():
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        def note(number, frame):
+            noted.append(number)
+            before.close()  # each handler is again what it was
 
-    def note(number, frame):
-        noted.append(number)
-        restore()
-
-    if threading.current_thread() is threading.main_thread():  # no other may ask for signals
-        for each in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(each) != signal.SIG_IGN:  # as under nohup
-                before[each] = signal.signal(each, note)
-    try:
+        if threading.current_thread() is threading.main_thread():  # no other may ask for signals
+            for each in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(each) != signal.SIG_IGN:  # as under nohup
+                    before.callback(signal.signal, each, signal.signal(each, note))
         yield noted
-    finally:
-        restore()
