@@ -178,9 +178,8 @@ def lockstep_command(options):
     )  # fmt: skip
     print(" against ".join(f"{backend.describe(device)}, {dtype}" for device, dtype in pair))
     print(lockstep.table(errors))
-    tolerance = options.tolerance
-    if tolerance is None:
-        tolerance = 1e-9 if {dtype for _, dtype in pair} == {"float64"} else math.inf
+    exact = all(dtype == "float64" for _, dtype in pair)
+    tolerance = options.tolerance or (1e-9 if exact else math.inf)
     found = lockstep.first_out(errors, tolerance)
     if found:
         print("step {}: {} is the first".format(*found), f"to be further apart than {tolerance:g}")

@@ -133,9 +133,8 @@ def _verified(path, name, names):
     array, digest = read_idx(path)
     whose = names.get(digest)
     if whose is None:
-        raise FileError(
-            f"{path} is not MNIST's {name}: the SHA-256 of its content is {digest}; fetch it again"
-        )
+        found = f"the SHA-256 of its content is {digest}"
+        raise FileError(f"{path} is not MNIST's {name}: {found}; fetch it again")
     if whose != name:
         raise FileError(f"{path} has the content of {whose}; give each file its own name again")
     return array

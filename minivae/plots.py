@@ -93,9 +93,8 @@ def manifold(vae, ax, digit=0, n=17):
     z = np.stack([across, up], axis=-1).reshape(-1, 2).astype(vae.dtype)
     K = vae.config.num_classes
     images = vae.decode(z, one_hot(np.full(n * n, digit), (n * n, K), vae.dtype) if K else None)
-    labels = [""] * n
-    for i in np.linspace(0, n - 1, 5).round().astype(int):
-        labels[i] = decimal(quantiles[i])
+    shown = np.linspace(0, n - 1, 5).round()
+    labels = [decimal(value) if i in shown else "" for i, value in enumerate(quantiles)]
     digit_grid(images.reshape(n, n, -1), ax, labels[::-1], labels)
     ax.set(xlabel="z[0]", ylabel="z[1]")
     return ax

@@ -23,7 +23,8 @@ def save_figures(folder, vae, state, test):
     state: its history, and its pictures digits.EPOCH, ten of them, and test.EPOCH, the
     reconstructions of the first test image of each digit; test: images (n, D), labels (n,).
     """
-    (images, labels), kept, last = test, state.pictures, len(state.history)
+    images, labels = test
+    kept, last = state.pictures, len(state.history)
     grid = {i: kept[f"digits.{i}"] / 255 for i in shown(last) if f"digits.{i}" in kept}
     stages = {f"epoch {i}": kept[f"test.{i}"] / 255 for i in (*STAGES, last) if f"test.{i}" in kept}
     terms = [term for term in plots.TITLES if state.history[0][f"train_{term}"] is not None]
