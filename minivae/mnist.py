@@ -158,47 +158,43 @@ def read_idx(path):
             if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
                 raise FileError(f"{path} is a web page saved by that name; fetch the file itself")
             if not start:
-                raise FileError(f"{path} is empty; fetch it again")
+                raise ValueError("is empty")
             file.seek(0)
             if path.suffix != ".gz":
-                return _unpack(file, path)
+                return _unpack(file)
             with gzip.GzipFile(fileobj=file) as unpacked:
-                return _unpack(unpacked, path)
+                return _unpack(unpacked)
     except FileError:
         raise
+    except ValueError as error:
+        raise FileError(f"{path} {error}; fetch it again") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileError(f"{path} is damaged, or no gzip file: {error}; fetch it again") from error
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}; make it readable") from error
 
 
-def _unpack(file, path):
+def _unpack(file):
+    """As read_idx; ValueError for what is wrong with the content."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 3:
-        found = magic.hex(" ") or "nothing"
-        raise FileError(
-            f"{path} is no IDX file of bytes: it begins with {found}, not 00 00 08 and 01 to 03; "
-            "fetch it again"
-        )
+        found = f"{magic.hex(' ') or 'nothing'}, not 00 00 08 and 01 to 03"
+        raise ValueError(f"is no IDX file of bytes: it begins with {found}")
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
-        raise FileError(f"{path} ends within its header; fetch it again")
+        raise ValueError("ends within its header")
     # Python's integers do not overflow, however large the sizes are.
     shape = [int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4)]
     length = math.prod(shape)
     if length > MAX_BYTES:
-        raise FileError(
-            f"{path} has a header that tells of {length:,} bytes of data, {shape}; no more than "
-            f"{MAX_BYTES:,} are read; fetch it again"
-        )
+        most = f"no more than {MAX_BYTES:,} are read"
+        raise ValueError(f"has a header that tells of {length:,} bytes of data, {shape}; {most}")
     content = bytearray()
     while chunk := file.read(min(CHUNK, length + 1 - len(content))):
         content += chunk
     if len(content) != length:
         found = f"only {len(content):,}" if len(content) < length else "more"
-        raise FileError(
-            f"{path} has {found} bytes of data, and its header tells of {length:,}; fetch it again"
-        )
+        raise ValueError(f"has {found} bytes of data, and its header tells of {length:,}")
     digest = hashlib.sha256(magic + sizes)
     digest.update(content)
     return np.frombuffer(content, np.uint8).reshape(shape), digest.hexdigest()
