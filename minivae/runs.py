@@ -137,9 +137,8 @@ def traverse_command(options):
 def interpolate_command(options):
     vae, _, _, images, labels = opened(options)
     x = images[first(labels, options.from_digit, options.n)]
-    x_to = images[first(labels, options.to_digit, 2 * options.n)]
-    # Of one digit the second images are others than the first.
-    x_to = x_to[options.n :] if options.from_digit == options.to_digit else x_to[: options.n]
+    same = options.from_digit == options.to_digit  # then the second images are the next ones
+    x_to = images[first(labels, options.to_digit, (1 + same) * options.n)][-options.n :]
     ax = plots.digits_ax(2 * options.n, 11)
     plots.interpolation(vae, x, x_to, ax)
     ax.set_title(f"From {options.from_digit} to {options.to_digit}: codes mixed, or pixels")
