@@ -125,8 +125,7 @@ def parser(defaults=True):
         help="cpu or gpu, float32 or float64 [%(default)s]")
     add("--second", type=machine, metavar="DEVICE:DTYPE",
         help="[gpu:float64, without a GPU cpu:float32]")
-    add("--tolerance", type=rate,
-        help="[1e-9 between two float64, otherwise none: only reported]")
+    add("--tolerance", type=rate, help="[1e-9 between two float64, otherwise none: only reported]")
     add_steps(add)
     add("--seed", type=seed, default=0,
         help="of the weights, the images, the batches and the noise [%(default)s]")
@@ -135,8 +134,7 @@ def parser(defaults=True):
     add = begin(
         "sample", runs.sample_command, "draw digits that nobody wrote",
         "Decode z ~ N(0, I): digits that nobody wrote.")
-    add("--digit", **DIGIT,
-        help="the digit asked for, of a model with classes [each in its turn]")
+    add("--digit", **DIGIT, help="the digit asked for, of a model with classes [each in its turn]")
     add("--n", type=samples, default=30, help="number of samples, at most 400 [%(default)s]")
     add("--seed", type=seed, default=0, help="of z [%(default)s]")
 

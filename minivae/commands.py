@@ -113,13 +113,9 @@ def train_command(options):
         final |= {f"validation_{name}": value for name, value in validation.items()}
     record.write_summary(run, {
         **dataclasses.asdict(protocol),
-        "images": counts,
-        "pixels": PIXELS,
-        "seed": options.seed,
-        "dtype": options.dtype,
+        "images": counts, "pixels": PIXELS, "seed": options.seed, "dtype": options.dtype,
         "device": backend.describe(device),
-        "training_seconds": sum(row["seconds"] for row in history),
-        "final": final,
+        "training_seconds": sum(row["seconds"] for row in history), "final": final,
     })  # fmt: skip
     print(card(protocol, history[-1]))
     print(f"run folder: {run}; its pictures:")
