@@ -62,49 +62,47 @@ def _found(folder, name):
 
 
 def _cached(name, digest, names, mirrors):
-    """The file's array, from the user's cache or else from a mirror, which fills the cache."""
-    import pooch
-
-    cache = pooch.os_cache("minivae")
-    refused = []
-    for path in _paths(cache, name):
-        try:
-            if _mode(path):
-                return _verified(path, name, names)
-        except FileError as error:
-            refused.append(str(error))
-    return _verified(_fetched(cache, f"{name}.gz", digest, mirrors, refused), name, names)
-
-
-def _fetched(cache, name, digest, mirrors, refused):
-    """Fetch a file into the cache -> its path; refused: what was wrong with the file there.
+    """The file's array, from the user's cache or else from a mirror, which fills the cache.
 
     pooch writes to a temporary file of this process in the cache, holds it against the SHA-256 and
     moves it into its place: of processes that fetch at once each finds a whole file.
     """
     import pooch
 
+    cache, packed = pooch.os_cache("minivae"), f"{name}.gz"
+    reasons, outer = [], sys.exception()
+    for path in _paths(cache, name):
+        try:
+            if _mode(path):
+                return _verified(path, name, names)
+        except FileError as error:
+            reasons.append(str(error))
+    _check_writable(cache)
+    for mirror in mirrors:
+        try:
+            pooch.retrieve(f"{mirror}{packed}", f"sha256:{digest}", packed, cache)
+        except (OSError, ValueError) as error:
+            reasons.append(" ".join(f"{mirror}{packed}: {_first_cause(error, outer)}".split()))
+        else:
+            return _verified(cache / packed, name, names)
+    raise FileError(
+        f"{packed} cannot be fetched; fetch it by other means, from an address below, and put it "
+        f"into {cache}, or name a folder that has it: --data-dir or MINIVAE_DATA. "
+        + "; ".join(reasons)
+    )
+
+
+def _check_writable(cache):
+    """Else every mirror would be blamed for it."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):
-            pass  # it can be written; else every mirror would be blamed for it
+            pass
     except OSError as error:
         raise FileError(
             f"the cache {cache} cannot be written: {error.strerror}; make it writable, or name a "
             "folder that holds MNIST's four files: --data-dir or MINIVAE_DATA"
         ) from error
-    reasons, outer = list(refused), sys.exception()
-    for mirror in mirrors:
-        try:
-            pooch.retrieve(f"{mirror}{name}", f"sha256:{digest}", name, cache)
-            return cache / name
-        except (OSError, ValueError) as error:
-            reasons.append(" ".join(f"{mirror}{name}: {_first_cause(error, outer)}".split()))
-    raise FileError(
-        f"{name} cannot be fetched; fetch it by other means, from an address below, and put it "
-        f"into {cache}, or name a folder that has it: --data-dir or MINIVAE_DATA. "
-        + "; ".join(reasons)
-    )
 
 
 def _first_cause(error, outer):
