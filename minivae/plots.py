@@ -158,8 +158,7 @@ def traversal(vae, x, dimensions, ax, values=TRAVERSED):
     """
     mu, _ = vae.encode(x[None])
     z = np.tile(mu, (len(dimensions), len(values), 1))
-    for row, j in enumerate(dimensions):
-        z[row, :, j] = values
+    z[np.arange(len(dimensions)), :, dimensions] = values
     z = z.reshape(-1, mu.shape[1])
     probs = np.repeat(vae.classify(x[None]), len(z), axis=0) if vae.classifier else None
     images = vae.decode(z, probs).reshape(len(dimensions), len(values), -1)
