@@ -125,13 +125,12 @@ def train_command(options):
 
 def gradcheck_command(options):
     device = backend.choose(options.device)
-    likelihoods = [options.likelihood] if options.likelihood else list(LIKELIHOODS)
-    configs = {likelihood: config_of(options, likelihood) for likelihood in likelihoods}
+    likelihoods = [options.likelihood] if options.likelihood else LIKELIHOODS
     images, labels, _ = datasets.strokes(options.batch_size, options.seed)
     tables = {"pairs": check_pairs(options.seed, options.dtype)}
     how = {"method": "both", "seed": options.seed}
-    for likelihood, config in configs.items():
-        vae = VAE(config, seed=options.seed, device=device)
+    for likelihood in likelihoods:
+        vae = VAE(config_of(options, likelihood), seed=options.seed, device=device)
         problem = gradcheck.problem(vae, images, labels, options.seed, options.dtype)
         loss, theta, dtheta, _ = problem
         every = gradcheck.check_entries(*problem, entries=options.entries, **how)
