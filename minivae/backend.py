@@ -74,7 +74,7 @@ def put(array, device, name="array"):
 
         return cupy.asarray(array)
     if device == "cpu":
-        raise DataError(f"{name} lies on the GPU and the model on the CPU; take {name}.get()")
+        raise DataError(f"{name} must lie in the host's memory, not on the GPU; take its .get()")
     return array
 
 
