@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from .backend import get, put
+from .backend import find, get, put
 from .config import VAEConfig
 from .errors import ConfigError, FileError
 from .optim import Adam
@@ -93,6 +93,7 @@ def load(path, device="cpu") -> VAE:
 
 def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
     """The model, and the state that was saved with it."""
+    device = find(device)  # what is wrong with the device is no fault of the file
     path = Path(path)
     try:
         if path.is_dir():
