@@ -10,7 +10,7 @@ import platform
 
 import numpy as np
 
-from .errors import DataError, DeviceError
+from .errors import ConfigError, DataError, DeviceError
 
 
 def find(device):
@@ -19,7 +19,7 @@ def find(device):
     Raises DeviceError with the reason and the remedy where "gpu" cannot be had.
     """
     if device not in ("cpu", "gpu", "auto"):
-        raise DeviceError(f"device={device!r}: cpu, gpu or auto")
+        raise ConfigError(f"device={device!r}: cpu, gpu or auto")
     if device == "cpu" or not fault():
         return "cpu" if device == "cpu" else "gpu"
     if device == "gpu":
@@ -84,7 +84,7 @@ def put(array, device, name="array"):
 
         return cupy.asarray(array)
     if device == "cpu":
-        raise DataError(f"{name} lies on the GPU and the model on the CPU; take {name}.get()")
+        raise DataError(f"{name} must lie in the host's memory, not on the GPU; take its .get()")
     return array
 
 

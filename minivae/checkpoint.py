@@ -90,7 +90,8 @@ def load(path, device="cpu") -> VAE:
 
 def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
     """The model, and the state that was saved with it."""
-    path, device = Path(path), find(device)
+    device = find(device)  # what is wrong with the device is no fault of the file
+    path = Path(path)
     try:
         if path.is_dir():
             path = path / FILE_NAME

@@ -220,7 +220,8 @@ def _uploaded(vae, images, y):
     """Both on the model's device, a GPU's images as grey levels, uint8, where they are no more."""
     if vae.device == "cpu":
         return images, y
-    levels = np.rint(255 * images).astype(np.uint8)
+    with np.errstate(all="ignore"):  # images of an identity output may be any numbers
+        levels = np.rint(255 * images).astype(np.uint8)
     exact = np.array_equal(levels / vae.dtype.type(255), images)
     return put(levels if exact else images, vae.device), y if y is None else put(y, vae.device)
 
