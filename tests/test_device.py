@@ -252,7 +252,7 @@ def launches(cupy, likelihood, dtype):
 
 @pytest.mark.parametrize(
     "likelihood, expected",
-    [("gaussian", [66, 63, 10]), ("gaussian_learned", [76, 74, 10]), ("bernoulli", [74, 58, 10])],
+    [("gaussian", [66, 63, 10]), ("gaussian_learned", [76, 74, 10]), ("bernoulli", [73, 58, 10])],
 )
 def test_launches_of_a_step_of_readable_functions(likelihood, expected, readable):
     assert launches(readable, likelihood, "float32") == expected
