@@ -75,8 +75,10 @@ def fault():
 
 
 def put(array, device, name="array"):
-    """The array, of NumPy or already there, on the device; what lies on the GPU never comes back
-    unasked: DataError."""
+    """An array of NumPy, or one that is there already, on the device.
+
+    What lies on the GPU comes back only by `get`: for the CPU it is refused with a DataError.
+    """
     if isinstance(array, np.ndarray):
         if device == "cpu":
             return array
