@@ -99,7 +99,6 @@ def test_functions_gives_the_twins_to_real_numbers_on_the_gpu_alone():
     ops = kernels.functions("gpu", "float32")
     assert all(getattr(ops, name) is getattr(kernels, name) for name in twins.NAMES[1:])
     for name, pair in ops.ACTIVATION_PAIRS.items():
-    for name, pair in ops.ACTIVATION_PAIRS.items():
         assert pair == (getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward"))
     assert ops.OUTPUT_PAIRS["sigmoid"] is ops.ACTIVATION_PAIRS["sigmoid"]
     assert ops.linear_forward is layers.linear_forward
