@@ -361,7 +361,7 @@ def test_python_m_minivae_is_the_same_command():
     assert printed.returncode == 0 and "usage: minivae train" in printed.stdout
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back at once")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
 def test_a_step_of_a_large_batch_takes_no_memory_anew():
     """In a process of its own: how much is free, and where, depends on all that went before."""
     code = """
