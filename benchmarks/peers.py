@@ -231,13 +231,12 @@ def pytorch_arm(vae, batch, device, compiled=False):
     tensors = [torch.from_numpy(array).to(pytorch_device(device)) for array in arrays]
     forward = peer
     if compiled:
-        torch.compiler.reset()
         mode = "reduce-overhead" if device == "gpu" else "default"
         forward = torch.compile(peer, mode=mode, dynamic=False)
 
     def step():
-        loss = forward(*tensors)[0]
         optimizer.zero_grad()
+        loss = forward(*tensors)[0]
         loss.backward()
         optimizer.step()
         return loss

@@ -82,8 +82,8 @@ def crossing(sizes, sweep):
     lines do not cross."""
     ahead = np.log(medians(sweep, "cpu") / medians(sweep, "gpu"))
     log_sizes = np.log(sizes)
-    for k in range(len(sizes) - 1):
-        if ahead[k] < 0 <= ahead[k + 1]:
+    for k in reversed(range(len(sizes) - 1)):
+        if ahead[k] < 0 <= min(ahead[k + 1 :]):
             step = -ahead[k] / (ahead[k + 1] - ahead[k])
             return float(np.exp(log_sizes[k] + step * (log_sizes[k + 1] - log_sizes[k])))
     return None
@@ -161,7 +161,10 @@ def main():
     }
     largest = None
     if "gpu" in found and not options.quick:
-        largest = measure(WIDTHS[-1], BATCHES[-1], ["gpu"], options)
+        try:
+            largest = measure(WIDTHS[-1], BATCHES[-1], ["gpu"], options)
+        except MemoryError as error:
+            left_out[f"width {WIDTHS[-1]}, batch {BATCHES[-1]}"] = str(error)
     rates = dict(zip(found, map(max, before, rates_now())))
 
     sizes_of = [*sweeps["batch"][1], *sweeps["width"][1], *([largest] if largest else [])]

@@ -11,6 +11,7 @@ minivae in float64, loss and every weight, before the time is taken. An arm that
 left out by name. pip install ".[bench]" brings the peers.
 """
 
+import sys
 from dataclasses import asdict
 
 import peers
@@ -83,6 +84,8 @@ def measure(config, B, found, options, left_out):
     vae = VAE(config)
     batch = peers.random_batch(config, B)
     arms = {}
+    if "torch" in sys.modules:  # forget what was compiled for the problem before
+        sys.modules["torch"].compiler.reset()
     for device in found:
         arms |= arms_on(device, vae, batch, options.quick, left_out)
     seconds = timer.time_arms(

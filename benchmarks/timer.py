@@ -56,7 +56,7 @@ def devices(options, left_out):
     """The devices to measure; one that was named and is not there is an error, with its reason."""
     if options.devices:
         try:
-            found = [backend.find(device) for device in options.devices.split(",")]
+            found = list(dict.fromkeys(map(backend.find, options.devices.split(","))))
         except MinivaeError as error:
             raise SystemExit(str(error)) from None
     else:
@@ -75,12 +75,12 @@ def nothing():
 def calls_a_block(call, synchronize=nothing, longest=LONGEST, most=MOST):
     """How many calls fill a block: some hundred, and fewer where they are slow."""
     seconds = [longest]
-    for _ in range(3):
+    for _ in range(4):
         start = time.perf_counter()
         call()
         synchronize()
         seconds.append(time.perf_counter() - start)
-        if seconds[-1] > longest:  # minutes, perhaps
+        if seconds[-1] > 5 * longest:  # minutes, perhaps; a first call may have to compile
             break
     return min(most, int(longest / min(seconds)))
 
@@ -103,7 +103,7 @@ def time_arms(arms, options, synchronize=None, calls=None):
         for name in list(arms)[:: 1 if number % 2 else -1]:
             time.sleep(options.pause)
             call, synchronized, block = arms[name], waits[name], blocks[name]
-            for _ in range(block // 20):  # wakes this arm's own threads
+            for _ in range(-(-block // 20) if block > 1 else 0):  # wakes this arm's own threads
                 call()
             synchronized()
             start = time.perf_counter()

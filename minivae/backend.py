@@ -23,58 +23,72 @@ def find(device):
     """
     if device not in ("cpu", "gpu", "auto"):
         raise ConfigError(f"device={device!r}: cpu, gpu or auto")
-    if device == "cpu" or not fault():
-        return "cpu" if device == "cpu" else "gpu"
+    if device == "auto":
+        return "cpu" if fault() else "gpu"
     if device == "gpu":
-        raise DeviceError(fault())
-    return "cpu"
+        prove()
+    return device
 
 
 def choose(device):
-    """As find, for a command: prints what was chosen, and why "auto" is the CPU."""
+    """As find, for a command: prints the GPU, or why "auto" is the CPU."""
     found = find(device)
-    if found != device and found == "cpu":
-        print(f"{fault()}\nso the CPU computes")
     if found == "gpu":
         print(describe(found))
+    elif device == "auto":
+        print(f"{fault()}; so the CPU computes")
     return found
 
 
-@functools.cache
 def fault():
     """Why no GPU can be used, and what to do about it; None where one has proved that it can."""
+    try:
+        prove()
+    except DeviceError as error:
+        return str(error)
+    return None
+
+
+@functools.cache  # of success alone: a GPU that is full now may be free later
+def prove():
+    """Have the GPU compute something; raises DeviceError with the reason and the remedy."""
     if importlib.util.find_spec("cupy") is None:
-        return (
+        raise DeviceError(
             'no GPU: CuPy is not installed; pip install "minivae[gpu]" for a driver with CUDA 13, '
             '"minivae[gpu12]" for one with CUDA 12'
         )
     try:
         import cupy
     except Exception as error:
-        return (
+        raise DeviceError(
             f"no GPU: CuPy does not import ({_line(error)}); pip list shows whether two of its "
             "wheels stand side by side: leave one"
-        )
+        ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except RuntimeError as error:
-        return (
+        raise DeviceError(
             f"no GPU: the driver does not answer ({_line(error)}); nvidia-smi has to show a device "
             "and the CUDA version that CuPy was built for, or a newer one"
-        )
+        ) from error
     if count == 0:
-        return "no GPU: the driver shows no device; look at CUDA_VISIBLE_DEVICES and at nvidia-smi"
+        raise DeviceError(
+            "no GPU: the driver shows no device; look at CUDA_VISIBLE_DEVICES and at nvidia-smi"
+        )
     try:
         a = cupy.asarray(np.arange(4.0).reshape(2, 2)) + 1  # a kernel, compiled here
         found = (a @ a).get().tolist()  # cuBLAS
+    except MemoryError as error:
+        raise DeviceError(
+            f"no GPU: its memory is full ({_line(error)}); nvidia-smi shows who holds it"
+        ) from error
     except Exception as error:
-        return (
+        raise DeviceError(
             f"no GPU: {type(error).__name__} at the first product ({_line(error)}); where a CUDA "
             'library is missing, pip install "cupy-cuda13x[ctk]", or 12x, brings them all'
-        )
+        ) from error
     if found != [[7, 10], [15, 22]]:
-        return f"no GPU: it multiplies wrongly ({found}); try another device"
-    return None
+        raise DeviceError(f"no GPU: it multiplies wrongly ({found}); try another device")
 
 
 def put(array, device, name="array"):

@@ -162,7 +162,7 @@ def gradcheck_command(options):
 
 
 def lockstep_command(options):
-    second = options.second or ("cpu:float32" if backend.fault() else "gpu:float64")
+    second = options.second or ("gpu:float64" if backend.choose("auto") == "gpu" else "cpu:float32")
     pair = [machine.split(":") for machine in (options.first, second)]
     config = config_of(options, options.likelihood)
     vaes = [VAE(config, options.seed, dtype, device) for device, dtype in pair]

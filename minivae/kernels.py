@@ -3,10 +3,12 @@ in several launches, done in one, under the same name and signature.
 
 There each operation on an array is a launch, and at small batches a step waits for nothing else.
 The text in quotes is CUDA C++, which CuPy compiles at the first call; T is the arrays' type. Sums
-over D pixels are CuPy's reductions; of J or K numbers, a row's single thread makes them.
+over D or J numbers a row are CuPy's reductions; over the K classes, a row's single thread makes
+them. What is one launch, or matrix products, has no twin.
 """
 
 import functools
+import inspect
 import math
 from types import SimpleNamespace
 
@@ -17,10 +19,15 @@ from .layers import LEAKY_SLOPE, Pair
 
 
 def functions(device, dtype):
-    """layers.py and distributions.py by their names; for real numbers on the GPU with the twins."""
-    named = vars(layers) | vars(distributions)
+    """Those of layers.py and distributions.py by name; for real numbers on the GPU, their twins."""
+    named = {
+        name: thing
+        for module in (layers, distributions)
+        for name, thing in vars(module).items()
+        if inspect.isfunction(thing) or name in ("ACTIVATION_PAIRS", "OUTPUT_PAIRS", "LIKELIHOODS")
+    }
     if device == "gpu" and np.dtype(dtype).kind == "f":
-        named |= {name: thing for name, thing in globals().items() if name.endswith("ward")}
+        named |= {name: twin for name, twin in globals().items() if name in named}
         pairs = {
             name: Pair(named[f"{name}_forward"], named[f"{name}_backward"])
             for name in layers.ACTIVATION_PAIRS
@@ -68,11 +75,11 @@ def tanh_backward(dh, h):
 
 
 def relu_forward(a):
-    return elementwise("relu", "T a", "T h", "h = a > 0 ? a : T(0)")(a)
+    return elementwise("relu", "T a", "T h", "h = a * T(a > 0)")(a)
 
 
 def relu_backward(dh, h):
-    return elementwise("drelu", "T dh, T h", "T da", "da = h > 0 ? dh : T(0)")(dh, h)
+    return elementwise("drelu", "T dh, T h", "T da", "da = dh * T(h > 0)")(dh, h)
 
 
 def leaky_relu_forward(a):
@@ -159,8 +166,7 @@ def isotropic_nll_forward(sse, var, D):
 
 
 def gaussian_nll_forward(x, mu, var):
-    term = "(x - mu) * (x - mu) / var + log(var) + T(LOG_2PI)"
-    term = term.replace("LOG_2PI", repr(distributions.LOG_2PI))
+    term = f"(x - mu) * (x - mu) / var + log(var) + T({distributions.LOG_2PI!r})"
     return row_sum("gaussian_nll", "T x, T mu, T var", "nll", term, "T(0.5) * a")(x, mu, var)
 
 

@@ -1,5 +1,6 @@
 """The loop: epochs of mini-batches, and the numbers that they leave behind."""
 
+import contextlib
 import dataclasses
 import time
 from typing import Any
@@ -67,8 +68,9 @@ def fit(
     rng.bit_generator.state = state.generator
     while len(state.history) < epochs:
         epoch = len(state.history) + 1
-        order = put(rng.permutation(N), vae.device)
-        noise = put(rng.standard_normal((N, J), dtype=np.float32), vae.device)
+        with _memory("an epoch's order and noise"):
+            order = put(rng.permutation(N), vae.device)
+            noise = put(rng.standard_normal((N, J), dtype=np.float32), vae.device)
         batches = list(zip(minibatches(order, batch_size), minibatches(noise, batch_size)))
         began = time.perf_counter() - state.seconds
         with tqdm(
@@ -80,8 +82,10 @@ def fit(
             disable=None if progress else True,  # None: drawn on a terminal only
         ) as bar:
             for rows, eps in batches[state.batches :]:
-                acts = _step(vae, state, images[rows], eps, None if y is None else y[rows])
-                state.sums = state.sums + np.sum(np.stack(_terms(acts)), axis=1, dtype=np.float64)
+                with _memory(f"a batch of {len(rows)} images"):
+                    acts = _step(vae, state, images[rows], eps, None if y is None else y[rows])
+                    terms = np.stack(_terms(acts))
+                    state.sums = state.sums + np.sum(terms, axis=1, dtype=np.float64)
                 state.batches += 1
                 state.seconds = time.perf_counter() - began
                 bar.update(len(rows))
@@ -89,7 +93,8 @@ def fit(
                     on_step()
         sums = get(state.sums)  # waits for the device
         state.seconds = time.perf_counter() - began
-        _check_finite(vae.parameters(), state)
+        if not np.all(np.isfinite(vae.theta)):
+            _check_finite(vae.parameters(), state)
         row = {"epoch": epoch, "step": state.adam.t, "seconds": state.seconds}
         means = {"train": _means(sums, N)}
         if test is not None:
@@ -118,18 +123,23 @@ def start(vae: VAE, lr=1e-3, seed=0) -> TrainingState:
 
 def _step(vae, state, x, eps, y):
     """Forward, backward, Adam; what cannot be is refused before the weights are touched."""
-    try:
-        with np.errstate(all="ignore"):  # what is not finite is named below
-            loss, acts = vae.forward(x, eps, y)
-            vae.backward(acts)
-            # A GPU would have to be waited for: there the sums tell, at the end of the epoch.
-            fault = vae.device == "cpu" and _not_finite(vae, loss, acts)
-            if fault:
-                raise _diverged(state, state.adam.t + 1, fault)
-            state.adam.step(vae.theta, vae.dtheta)
-    except MemoryError as error:
-        raise OutOfMemoryError(f"a batch of {len(x)} images needs more memory: {error}") from error
+    with np.errstate(all="ignore"):  # what is not finite is named below
+        loss, acts = vae.forward(x, eps, y)
+        vae.backward(acts)
+        # A GPU would have to be waited for: there the sums tell, at the end of the epoch.
+        fault = vae.device == "cpu" and _not_finite(vae, loss, acts)
+        if fault:
+            raise _diverged(state, state.adam.t + 1, fault)
+        state.adam.step(vae.theta, vae.dtheta)
     return acts
+
+
+@contextlib.contextmanager
+def _memory(what):
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{what}: more memory is needed: {error}") from error
 
 
 def _diverged(state, step, fault):
@@ -226,7 +236,9 @@ def _uploaded(vae, images, y):
     with np.errstate(all="ignore"):  # images of an identity output may be any numbers
         levels = np.rint(255 * images).astype(np.uint8)
     exact = np.array_equal(levels / vae.dtype.type(255), images)
-    return put(levels if exact else images, vae.device), y if y is None else put(y, vae.device)
+    with _memory(f"a data set of {len(images)} images"):
+        images = put(levels if exact else images, vae.device)
+        return images, y if y is None else put(y, vae.device)
 
 
 def _terms(acts):

@@ -53,8 +53,8 @@ class VAE:
     def __init__(self, config=None, seed=0, dtype="float32", device="cpu"):
         """Glorot weights drawn from the seed. complex128 is for complex-step checks.
 
-        device: "cpu", "gpu", or "auto", the GPU where there is one. A model on the GPU takes arrays
-        of NumPy or CuPy and gives CuPy's; NumPy's are uploaded.
+        device: "cpu", "gpu", or "auto", the GPU where there is one; self.device tells. A model on
+        the GPU takes arrays of NumPy, which it uploads, or of CuPy, and gives CuPy's.
         """
         if dtype not in map(np.dtype, ("float32", "float64", "complex128")):
             raise ConfigError(f"dtype={dtype!r}: float32, float64 or complex128")
@@ -98,8 +98,9 @@ class VAE:
     def forward(self, x, eps, labels=None):
         """(E16)  loss = 1/B Σ_i (nll_i + β kl_i + w ce_i),  β = beta, w = classifier_weight
 
-        x (B, D); eps (B, J), noise of N(0, 1); labels (B,) integers, (B, K) one-hot rows, or None:
-        then ce is left out. Returns the loss, nats, and every value on the way.
+        x (B, D), in uint8 from 0 to 255; eps (B, J), noise of N(0, 1); labels (B,) integers, (B, K)
+        one-hot rows, or None: then ce is left out. Returns the loss, nats, and all values on the
+        way.
         Source: Kingma, Welling 2014, equation 10; β: Higgins et al. 2017; classifier: Zeldes 2018.
         """
         config, params, ops = self.config, self._parameters, self.ops
@@ -145,9 +146,11 @@ class VAE:
         dnll = dcost
         dheads = self.likelihood.backward(dnll, acts.x, acts.mean, acts.decoder_var, *acts.heads)
         # As many paths to the decoder's last h as it has heads: they add.
-        dh = 0
-        for head, dhead in zip(self.decoder_heads, dheads):
-            dh = dh + head.backward(dhead, acts.decoder_h[-1], params, grads)
+        dhs = [
+            head.backward(dhead, acts.decoder_h[-1], params, grads)
+            for head, dhead in zip(self.decoder_heads, dheads)
+        ]
+        dh = sum(dhs[1:], start=dhs[0])
         dcode = self.decoder.backward(dh, acts.decoder_h, params, grads)
 
         dz = dcode  # where code is z alone; else the split below

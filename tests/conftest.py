@@ -42,7 +42,7 @@ def few_strokes(monkeypatch):
 
 def forget():
     """What backend.py and kernels.py have found and made with another cupy."""
-    backend.fault.cache_clear()
+    backend.prove.cache_clear()
     kernels.elementwise.cache_clear()
     kernels.row_sum.cache_clear()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import refusal
 
-from minivae import VAE, VAEConfig, datasets
+from minivae import VAE, VAEConfig, datasets, errors
 from minivae.cli import main
 from minivae.lockstep import drift, first_out
 
@@ -87,7 +87,10 @@ def test_what_is_no_device_or_dtype_is_refused(machine, capsys):
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_its_reason(monkeypatch, capsys):
-    monkeypatch.setattr("minivae.backend.fault", lambda: "no GPU: it is somewhere else")
+    def prove():
+        raise errors.DeviceError("no GPU: it is somewhere else")
+
+    monkeypatch.setattr("minivae.backend.prove", prove)
     for options in (["lockstep", "--second", "gpu:float64"], ["train", "--device", "gpu"]):
         with pytest.raises(SystemExit) as stop:
             main(options)

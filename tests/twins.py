@@ -41,7 +41,7 @@ def argument(name, parameter, rng, B, n, dtype, extreme):
         values = rng.standard_normal(B)
         return (values * values if parameter in ("sse", "S") else values).astype(dtype)
     values = {
-        "y": lambda: np.eye(n)[rng.integers(n, size=B)],
+        "y": lambda: np.eye(n)[rng.integers(n, size=B)] * (np.arange(B) != 2)[:, None],  # one: none
         "x": lambda: rng.random((B, n)),
         "h": lambda: 2 * rng.random((B, n)) - 1,
         "var": lambda: 0.5 + np.exp(rng.standard_normal((B, n))),
