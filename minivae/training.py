@@ -139,7 +139,7 @@ def _memory(what):
     try:
         yield
     except MemoryError as error:
-        raise OutOfMemoryError(f"{what}: more memory is needed: {error}") from error
+        raise OutOfMemoryError(f"no memory for {what}: {error}") from error
 
 
 def _diverged(state, step, fault):

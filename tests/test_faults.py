@@ -287,7 +287,7 @@ def test_out_of_memory_tells_the_batch_and_the_bytes_and_leaves_the_weights(monk
         raise MemoryError("Out of memory allocating 1,024 bytes")
 
     monkeypatch.setattr(VAE, "forward", full)
-    with pytest.raises(errors.OutOfMemoryError, match="batch of 7 images .* 1,024 bytes"):
+    with pytest.raises(errors.OutOfMemoryError, match="batch of 7 images: .* 1,024 bytes"):
         fit(vae, (images, labels), batch_size=7)
     assert np.array_equal(vae.theta, before)
 
