@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import re
 import subprocess
@@ -79,15 +80,28 @@ def tags_of_the_docstrings():
     return tags
 
 
-def test_every_equation_has_a_tag_of_its_own_and_a_test_that_bears_it():
-    tags = tags_of_the_docstrings()
-    assert len(tags) == len(set(tags))
-    tested = set()
+def tags_of_the_page():
+    page = (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8")
+    return re.findall(r"^#+ \((E\d+)\) ", page, re.M)
+
+
+@functools.cache
+def bearers_of_the_tags():
+    """{tag: the names of the tests that bear it}"""
+    tested: dict = {}
     for path in (ROOT / "tests").glob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                tested |= set(re.findall(r"(?<=_)E\d+(?=_)", node.name))
-    assert set(tags) == tested
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                for tag in re.findall(r"(?<=_)E\d+(?=_)", node.name):
+                    tested.setdefault(tag, set()).add(node.name)
+    return tested
+
+
+def test_every_equation_has_one_tag_one_derivation_and_a_test_that_bears_the_tag():
+    tags, derived, tested = tags_of_the_docstrings(), tags_of_the_page(), bearers_of_the_tags()
+    for each in (tags, derived):
+        assert len(each) == len(set(each))
+    assert set(tags) == set(derived) == set(tested)
 
 
 @pytest.mark.parametrize("name", ["layers", "distributions"])
