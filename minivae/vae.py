@@ -146,11 +146,9 @@ class VAE:
         dnll = dcost
         dheads = self.likelihood.backward(dnll, acts.x, acts.mean, acts.decoder_var, *acts.heads)
         # As many paths to the decoder's last h as it has heads: they add.
-        dhs = [
-            head.backward(dhead, acts.decoder_h[-1], params, grads)
-            for head, dhead in zip(self.decoder_heads, dheads)
-        ]
-        dh = sum(dhs[1:], start=dhs[0])
+        dh = 0
+        for head, dhead in zip(self.decoder_heads, dheads):
+            dh = dh + head.backward(dhead, acts.decoder_h[-1], params, grads)
         dcode = self.decoder.backward(dh, acts.decoder_h, params, grads)
 
         dz = dcode  # where code is z alone; else the split below
