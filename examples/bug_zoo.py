@@ -44,7 +44,7 @@ BUGS = {
     ],
     "mean over pixels, sum over latents": [
         (dist.squared_error_forward, "error, error)", "error, error) / x.shape[1]"),
-        (dist.squared_error_backward, "(mu - x)", "(mu - x) / x.shape[1]"),
+        (dist.squared_error_backward, "mu - x", "(mu - x) / x.shape[1]"),
     ],
     "a lost ½ in the KL": [
         (dist.gaussian_kl_forward, "0.5 * np.sum", "np.sum"),
