@@ -7,7 +7,7 @@ import os
 import sys
 
 from . import __version__
-from .commands import gradcheck_command, lockstep_command, train_command
+from .commands import gradcheck_command, lockstep_command, trace_command, train_command
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, MinivaeError
@@ -119,6 +119,26 @@ def parser(defaults=True):
     add("--json", metavar="FILE", help="write the rows of the tables")
     add("--figure", type=png, metavar="FILE",
         help="draw the error against the step size, for the last likelihood; a PNG file")
+
+    trace = commands.add_parser(
+        "trace",
+        help="one batch through the model: every equation with its numbers",
+        description="Send a few images of strokes through a model once, and print a line for each "
+        "line of the mathematics, forward and then backward: tag, equation, the line of source, "
+        "and of what it gives name, shape, smallest, mean and largest number. Beside each gradient "
+        "derived by hand stands the derivative by its definition, for the gradient's largest entry "
+        "(the complex step, in double precision); `error` is relative, of that entry or of all "
+        "moved at once along a random direction, the larger. Exit status 1 if one is beyond 1e-10.",
+    )
+    trace.set_defaults(command=trace_command)
+    add = trace.add_argument
+    add("run", nargs="?", metavar="RUN",
+        help="a run folder of minivae train [a model with weights from the seed]")
+    add_model_options(trace, VAEConfig.likelihood, "%(default)s")
+    add("--batch-size", type=count, default=4, help="images [%(default)s]")
+    add("--seed", type=seed, default=0,
+        help="of the weights, the images and the noise [%(default)s]")
+    add("--out", metavar="FILE", help="write the same as a page for a browser, such as trace.html")
 
     lock = commands.add_parser(
         "lockstep",

@@ -17,9 +17,11 @@ from . import (
     datasets,
     gradcheck,
     lockstep,
+    page,
     plots,
     record,
     runs,
+    trace,
     training,
 )
 from .config import VAEConfig
@@ -223,6 +225,23 @@ def lockstep_command(options):
         print("step {}: {} is the first".format(*found), f"to be further apart than {tolerance:g}")
         sys.exit(1)
     print(f"all within {tolerance:g}" if tolerance < math.inf else "no tolerance: reported only")
+
+
+def trace_command(options):
+    config = config_of(options, options.likelihood)
+    if options.run and config != VAEConfig():
+        raise ConfigError(f"{options.run} has its own model; leave out the options of one")
+    vae = checkpoint.load(options.run) if options.run else VAE(config, options.seed)
+    images, labels, _ = datasets.strokes(options.batch_size, options.seed)
+    traced = trace.trace(vae, images, labels if vae.classifier else None, options.seed)
+    print(trace.table(traced))
+    if options.out:
+        model = f"the model of {options.run}" if options.run else "a model not yet trained"
+        about = f"{len(images)} images go through {model}: {len(vae.theta):,} parameters."
+        checkpoint.write_atomically(Path(options.out), page.page(traced, about).encode())
+        print(options.out)
+    if traced.wrong:
+        sys.exit(1)
 
 
 def as_json(row):

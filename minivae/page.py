@@ -1,0 +1,146 @@
+"""A trace as one HTML page, page.html filled in: no network, no script; pictures where it has some.
+
+The page shows the lines of forward and beside each those of backward that belong to it.
+"""
+
+import base64
+import html
+import io
+import math
+import re
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from matplotlib.image import imsave
+
+from .trace import extent, summary
+
+TILES = 8  # images of a tensor at most
+PARTS = {
+    "encoder": "From an image to a normal distribution of codes: its mean mu, its variance var.",
+    "code": "How far this distribution is from the prior N(0, I), and a sample of it, the code z.",
+    "classifier": "A second network reads from the image which digit it is.",
+    "decoder": "From the code, and the digit where there are classes, back to an image: mean.",
+    "loss": "How improbable the image is, given what was decoded; the terms become one number.",
+}
+TERMS = {
+    "nll": "how improbable the image is, given what was decoded",
+    "kl": "how far the distribution of its code is from N(0, I)",
+    "ce": "how improbable its label is, to the classifier",
+}
+GIVEN = "Images x, noise eps, labels y where there are classes, and the parameters by layer."
+
+
+def page(traced, about):
+    """Trace, and what model it is of -> the text of the page."""
+    config, values = traced.config, traced.values
+    weights = {"nll": 1.0, "kl": config.beta, "ce": config.classifier_weight}
+    terms = [name for name in weights if name in values]
+    sums = (f"{weights[name]:g} · {np.mean(values[name]):.4g} ({name})" for name in terms)
+    given = "".join(value_of(traced, name) for name in traced.given)
+    numbers = {line: f"forward {i}" for i, line in enumerate(traced.forward, 1)}
+    numbers |= {line: f"backward {i}" for i, line in enumerate(traced.backward, 1)}
+    sections = [section("given", GIVEN, f'<div class="given">{given}</div>')]
+    for part, steps in traced.parts.items():
+        articles = (step_of(traced, step, numbers) for step in steps)
+        sections.append(section(part, PARTS[part], "\n".join(articles)))
+    return Template(Path(__file__).with_suffix(".html").read_text("utf-8")).substitute(
+        about=text(about),
+        pictures=figure(traced, "x", "in: x") + figure(traced, "mean", "out: mean"),
+        J=config.latent_dim,
+        loss=f"{values['loss']:.6g} = {' + '.join(sums)}",
+        terms="; ".join(f"{name}: {TERMS[name]}" for name in terms) + ".",
+        kind="wrong" if traced.wrong else "right",
+        summary=text(summary(traced)),
+        tiles=TILES,
+        contents="".join(f'<a href="#{part}">{part}</a>' for part in ["given", *traced.parts]),
+        main="\n".join(sections),
+    )
+
+
+def section(name, about, content):
+    return f'<section id="{name}"><h2>{name.capitalize()}</h2><p>{about}</p>{content}</section>'
+
+
+def step_of(traced, step, numbers):
+    there = [line_of(traced, line, numbers[line]) for line in step.forward]
+    # Upside down, so that the whole column is read upwards.
+    back = [line_of(traced, line, numbers[line]) for line in reversed(step.backward)]
+    back = back or ['<p class="none">Nothing comes back: the loss does not use it.</p>']
+    return (
+        f'<article class="step"><div class="forward">{"".join(there)}</div>'
+        f'<div class="backward">{"".join(back)}</div></article>'
+    )
+
+
+def line_of(traced, line, number):
+    place, code = line.source
+    tag = f"<b>({line.tag})</b> " if line.tag else ""
+    takes = ", ".join(link(traced, line, name) for name in line.inputs)
+    gives = "".join(value_of(traced, name) for name in line.outputs)
+    return (
+        f'<section class="line"><h3>{number}</h3><p class="equation">{tag}{text(line.equation)}</p>'
+        f'<p class="source"><code>{text(code)}</code> {place}</p>'
+        f'<p class="takes">takes {takes}</p>{gives}</section>'
+    )
+
+
+def link(traced, line, name):
+    shown = "x" if name.endswith("_h[0]") else name
+    if not np.ndim(traced.values[name]):
+        return f"{shown} = {traced.values[name]:g}"
+    held = " (for its gradient a constant)" if name in line.held else ""
+    return f'<a href="#{anchor(shown)}"><code>{shown}</code></a>{held}'
+
+
+def value_of(traced, name):
+    value, row = traced.values[name], traced.rows.get(name)
+    shown = dict(zip(("smallest", "mean", "largest"), (f"{x:.3g}" for x in extent(value))))
+    if not np.ndim(value):
+        shown = {"value": f"{value:.10g}"}
+    if row:
+        at = f"[{', '.join(map(str, row.index))}]"
+        shown |= {f"by hand, {at}": f"{row.analytic:.10e}"}
+        shown |= {f"by definition, {at}": f"{row.numeric:.10e}", "error": f"{row.error:.1e}"}
+    kind = ' class="wrong"' if name in traced.wrong else ""
+    pairs = "".join(f"<div><dt>{key}</dt><dd{kind}>{x}</dd></div>" for key, x in shown.items())
+    shape = " × ".join(map(str, np.shape(value)))
+    return (
+        f'<div class="value" id="{anchor(name)}"><h4><code>{name}</code> <small>{shape}</small>'
+        f"</h4><dl>{pairs}</dl>{picture(traced, name)}</div>"
+    )
+
+
+def figure(traced, name, caption):
+    image = picture(traced, name)
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>" if image else ""
+
+
+def picture(traced, name):
+    """An img of the rows, or columns, that have a number for each pixel; else nothing."""
+    D, rows = traced.config.data_dim, np.atleast_2d(traced.values[name])
+    side = math.isqrt(D)
+    if D not in rows.shape or side * side != D:
+        return ""
+    rows = (rows if rows.shape[1] == D else rows.T)[:TILES]
+    tiles = np.pad(rows.reshape(-1, side, side), ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
+    pixels = np.concatenate(list(tiles), axis=1)[:, :-1]
+    largest = np.nanmax(np.abs(pixels)) or 1.0
+    grey = name in ("x", "mean")
+    low, high, colours = (0.0, 1.0, "gray") if grey else (-largest, largest, "RdBu_r")
+    png = io.BytesIO()
+    imsave(png, pixels, vmin=low, vmax=high, cmap=colours, format="png")
+    data = base64.b64encode(png.getvalue()).decode()
+    height, width = pixels.shape
+    size = f'width="{2 * width}" height="{2 * height}"'
+    about = f"{name}: {len(rows)} of {side} × {side} pixels"
+    return f'<img {size} alt="{about}" src="data:image/png;base64,{data}">'
+
+
+def anchor(name):
+    return "v-" + re.sub(r"\W+", "-", name)
+
+
+def text(words):
+    return html.escape(words)
