@@ -10,7 +10,7 @@ import platform
 
 import numpy as np
 
-from .errors import DataError, DeviceError
+from .errors import ConfigError, DataError, DeviceError
 
 
 def find(device):
@@ -19,7 +19,7 @@ def find(device):
     Raises DeviceError with the reason and the remedy where "gpu" cannot be had.
     """
     if device not in ("cpu", "gpu", "auto"):
-        raise DeviceError(f"device={device!r}: cpu, gpu or auto")
+        raise ConfigError(f"device={device!r}: cpu, gpu or auto")
     if device == "cpu" or not fault():
         return "cpu" if device == "cpu" else "gpu"
     if device == "gpu":
@@ -75,8 +75,10 @@ def fault():
 
 
 def put(array, device, name="array"):
-    """The array, of NumPy or already there, on the device; what lies on the GPU never comes back
-    unasked: DataError."""
+    """An array of NumPy, or one that is there already, on the device.
+
+    What lies on the GPU comes back only by `get`: for the CPU it is refused with a DataError.
+    """
     if isinstance(array, np.ndarray):
         if device == "cpu":
             return array
@@ -84,7 +86,7 @@ def put(array, device, name="array"):
 
         return cupy.asarray(array)
     if device == "cpu":
-        raise DataError(f"{name} lies on the GPU and the model on the CPU; take {name}.get()")
+        raise DataError(f"{name} must lie in the host's memory, not on the GPU; take its .get()")
     return array
 
 

@@ -27,9 +27,7 @@ FORMAT = 3
 LARGEST_HEADER = 1 << 20  # bytes; those of a deep model's names and config are some thousand
 PICTURES = "pictures."
 DTYPES = {"F32": "float32", "F64": "float64"}
-WRONG_CONTENT = (
-    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
-)  # fmt: skip
+WRONG_CONTENT = ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
 
 
 @dataclass
@@ -92,7 +90,8 @@ def load(path, device="cpu") -> VAE:
 
 def load_training(path, device="cpu") -> tuple[VAE, TrainingState | None]:
     """The model, and the state that was saved with it."""
-    path, device = Path(path), find(device)
+    device = find(device)  # what is wrong with the device is no fault of the file
+    path = Path(path)
     try:
         if path.is_dir():
             path = path / FILE_NAME
@@ -177,14 +176,11 @@ def sync_folder(folder):
 
 def _is_running(pid):
     """Is there a process of this number? What is no number belongs to none of ours: True."""
-    if os.name != "posix":
-        return True
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError, OverflowError):
-        return True
+        if os.name == "posix":
+            os.kill(int(pid), 0)
+    except (OSError, ValueError, OverflowError) as error:
+        return not isinstance(error, ProcessLookupError)
     return True
 
 
@@ -193,9 +189,8 @@ def _read(path):
     with open(path, "rb") as file:
         header = file.read(8)
     if len(header) < 8 or int.from_bytes(header, "little") > LARGEST_HEADER:
-        raise FileError(
-            f"{path} is no model of minivae: it is cut, or no safetensors file; name another"
-        )
+        what = "no model of minivae: it is cut, or no safetensors file"
+        raise FileError(f"{path} is {what}; name another")
     with safetensors.safe_open(path, "np") as file:
         about = json.loads(file.metadata()["minivae"])
         if about["format"] != FORMAT:

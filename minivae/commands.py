@@ -3,27 +3,14 @@
 import dataclasses
 import json
 import math
-import platform
 import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from . import (
-    __version__,
-    backend,
-    checkpoint,
-    datasets,
-    gradcheck,
-    lockstep,
-    page,
-    plots,
-    record,
-    runs,
-    trace,
-    training,
-)
+from . import backend, datasets, gradcheck, lockstep, page, plots, record, runs, trace, training
+from .checkpoint import load, write_atomically
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, FileError
@@ -33,31 +20,23 @@ from .vae import VAE
 
 PIXELS = "grey levels in [0, 1], steps of 1/255, not binarised"
 STYLES = 3  # the random stream of the pictures; see training.EPOCHS
-TERMS = {"nll": ".2f", "kl": ".2f", "ce": ".3f"}
 COLUMNS = [  # of the line that an epoch prints: the key of the history in two parts, the format
-    ("", "epoch", ""),
-    ("", "seconds", ".2f"),
-    *(("train_", term, form) for term, form in TERMS.items()),
-    *(("test_", term, form) for term, form in TERMS.items()),
-    ("test_", "accuracy", ".4f"),
-    ("test_", "neg_elbo", ".2f"),
-]
+    ("", "epoch", ""), ("", "seconds", ".2f"),
+    ("train_", "nll", ".2f"), ("train_", "kl", ".2f"), ("train_", "ce", ".3f"),
+    ("test_", "nll", ".2f"), ("test_", "kl", ".2f"), ("test_", "ce", ".3f"),
+    ("test_", "accuracy", ".4f"), ("test_", "neg_elbo", ".2f"),
+]  # fmt: skip
 
 
 def config_of(options, likelihood):
     return VAEConfig(
-        latent_dim=options.latent,
-        encoder_layers=options.hidden,
-        decoder_layers=options.hidden[::-1],
-        classifier_layers=options.hidden,
-        activation=options.activation,
-        likelihood=likelihood,
-        decoder_std=options.decoder_std,
-        decoder_output=options.decoder_output,
+        latent_dim=options.latent, encoder_layers=options.hidden,
+        decoder_layers=options.hidden[::-1], classifier_layers=options.hidden,
+        activation=options.activation, likelihood=likelihood, beta=options.beta,
+        decoder_std=options.decoder_std, decoder_output=options.decoder_output,
         num_classes=0 if options.no_classifier else 10,
         label_gradient=not options.cut_label_gradient,
-        beta=options.beta,
-    )
+    )  # fmt: skip
 
 
 def protocol_of(options):
@@ -74,11 +53,11 @@ def train_command(options):
     found = None
     if options.resume is not None:
         found = record.open_run(options.resume, options.given, device)
+        if not found:
+            print(f"{options.resume} has no checkpoint: a run begins there")
     if found:
         vae, state = found
         vars(options).update(state.options)
-    elif options.resume is not None:
-        print(f"{options.resume} has no checkpoint: a run begins there")
     protocol = protocol_of(options)
     if found and (protocol.config, options.dtype) != (vae.config, vae.dtype):
         raise FileError(f"{options.resume} has options that do not fit its weights; train again")
@@ -122,39 +101,22 @@ def train_command(options):
         print(line(row), flush=True)
         on_step()
 
+    train = images[holdout:], labels[holdout:]
     with record.stop_signals() as stopped:
         history = training.fit(
-            vae,
-            (images[holdout:], labels[holdout:]),
-            test,
-            epochs=protocol.epochs,
-            batch_size=protocol.batch_size,
-            seed=options.seed,
-            progress=True,
-            on_step=on_step,
-            on_epoch=on_epoch,
-            state=state,
-        )
+            vae, train, test, epochs=protocol.epochs, batch_size=protocol.batch_size,
+            seed=options.seed, progress=True, on_step=on_step, on_epoch=on_epoch, state=state,
+        )  # fmt: skip
     final = dict(history[-1])
     if holdout:
         validation = training.evaluate(vae, images[:holdout], labels[:holdout], options.seed)
         final |= {f"validation_{name}": value for name, value in validation.items()}
-    summary = {
+    record.write_summary(run, {
         **dataclasses.asdict(protocol),
-        "images": counts,
-        "pixels": PIXELS,
-        "seed": options.seed,
-        "dtype": options.dtype,
+        "images": counts, "pixels": PIXELS, "seed": options.seed, "dtype": options.dtype,
         "device": backend.describe(device),
-        "training_seconds": sum(row["seconds"] for row in history),
-        "final": final,
-        "versions": {
-            "minivae": __version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    checkpoint.write_atomically(run / "summary.json", json.dumps(summary, indent=2).encode())
+        "training_seconds": sum(row["seconds"] for row in history), "final": final,
+    })  # fmt: skip
     print(card(protocol, history[-1]))
     print(f"run folder: {run}; its pictures:")
     for path in runs.save_figures(run / "figures", vae.to("cpu"), state, test):
@@ -163,26 +125,22 @@ def train_command(options):
 
 def gradcheck_command(options):
     device = backend.choose(options.device)
-    likelihoods = [options.likelihood] if options.likelihood else list(LIKELIHOODS)
-    configs = {likelihood: config_of(options, likelihood) for likelihood in likelihoods}
+    likelihoods = [options.likelihood] if options.likelihood else LIKELIHOODS
     images, labels, _ = datasets.strokes(options.batch_size, options.seed)
     tables = {"pairs": check_pairs(options.seed, options.dtype)}
-    for likelihood, config in configs.items():
-        vae = VAE(config, seed=options.seed, device=device)
-        loss, theta, dtheta, names = gradcheck.problem(
-            vae, images, labels, options.seed, options.dtype
-        )
-        how = {"method": "both", "seed": options.seed}
-        every = gradcheck.check_entries(
-            loss, theta, dtheta, names, entries=options.entries, **how
-        )
+    how = {"method": "both", "seed": options.seed}
+    for likelihood in likelihoods:
+        vae = VAE(config_of(options, likelihood), seed=options.seed, device=device)
+        problem = gradcheck.problem(vae, images, labels, options.seed, options.dtype)
+        loss, theta, dtheta, _ = problem
+        every = gradcheck.check_entries(*problem, entries=options.entries, **how)
         whole = gradcheck.check_direction(loss, theta, dtheta, **how)
         title = f"{likelihood}: {vae.theta.size:,} parameters, {options.batch_size} images"
         tables[title] = gradcheck.Report([*every.rows, *whole.rows], "both")
     for title, report in tables.items():
         print(f"{title}\n{report}\n")
     passed = all(report.passed for report in tables.values())
-    allowed = dict(gradcheck.TOLERANCES)
+    allowed = gradcheck.TOLERANCES
     if options.dtype == "float32":
         allowed = dict.fromkeys(allowed, gradcheck.TOLERANCE_FLOAT32)
     print(
@@ -192,7 +150,7 @@ def gradcheck_command(options):
     )
     if options.json:
         rows = {title: [as_json(row) for row in r.rows] for title, r in tables.items()}
-        checkpoint.write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
+        write_atomically(Path(options.json), json.dumps(rows, indent=2).encode())
         print(options.json)
     if options.figure:
         about = f"{likelihood}, P = {len(theta):,} parameters, gradient in {options.dtype}"
@@ -204,10 +162,8 @@ def gradcheck_command(options):
 
 
 def lockstep_command(options):
-    second = options.second
-    if second is None:
-        second = ("cpu", "float32") if backend.fault() else ("gpu", "float64")
-    pair = options.first, second
+    second = options.second or ("cpu:float32" if backend.fault() else "gpu:float64")
+    pair = [machine.split(":") for machine in (options.first, second)]
     config = config_of(options, options.likelihood)
     vaes = [VAE(config, options.seed, dtype, device) for device, dtype in pair]
     images, labels, _ = datasets.strokes(10 * options.batch_size, options.seed)
@@ -217,9 +173,8 @@ def lockstep_command(options):
     )  # fmt: skip
     print(" against ".join(f"{backend.describe(device)}, {dtype}" for device, dtype in pair))
     print(lockstep.table(errors))
-    tolerance = options.tolerance
-    if tolerance is None:
-        tolerance = 1e-9 if {dtype for _, dtype in pair} == {"float64"} else math.inf
+    exact = all(dtype == "float64" for _, dtype in pair)
+    tolerance = options.tolerance or (1e-9 if exact else math.inf)
     found = lockstep.first_out(errors, tolerance)
     if found:
         print("step {}: {} is the first".format(*found), f"to be further apart than {tolerance:g}")
@@ -231,14 +186,14 @@ def trace_command(options):
     config = config_of(options, options.likelihood)
     if options.run and config != VAEConfig():
         raise ConfigError(f"{options.run} has its own model; leave out the options of one")
-    vae = checkpoint.load(options.run) if options.run else VAE(config, options.seed)
+    vae = load(options.run) if options.run else VAE(config, options.seed)
     images, labels, _ = datasets.strokes(options.batch_size, options.seed)
     traced = trace.trace(vae, images, labels if vae.classifier else None, options.seed)
     print(trace.table(traced))
     if options.out:
         model = f"the model of {options.run}" if options.run else "a model not yet trained"
         about = f"{len(images)} images go through {model}: {len(vae.theta):,} parameters."
-        checkpoint.write_atomically(Path(options.out), page.page(traced, about).encode())
+        write_atomically(Path(options.out), page.page(traced, about).encode())
         print(options.out)
     if traced.wrong:
         sys.exit(1)
@@ -258,10 +213,8 @@ def check_pairs(seed, dtype):
     for name, example in PAIRS.items():
         inputs = [x.astype(dtype) for x in example.inputs(rng, 5, 7)]
         names = [f"{name} d{x}" for x in example.draws]
-        report = gradcheck.check_pair(
-            example.forward, example.backward, inputs, names, method="both", seed=seed
-        )
-        rows += report.rows
+        given = example.forward, example.backward, inputs, names
+        rows += gradcheck.check_pair(*given, method="both", seed=seed).rows
     return gradcheck.Report(rows, "both")
 
 
@@ -275,20 +228,15 @@ def ten_digits(vae, rng):
 
 
 def header():
-    splits = (f"{split:>{width(term)}}" for split, term, _ in COLUMNS)
-    terms = (f"{term:>{width(term)}}" for _, term, _ in COLUMNS)
-    return f"{' '.join(splits)}\n{' '.join(terms)}"
+    splits, terms, _ = zip(*COLUMNS)
+    return f"{in_columns(splits)}\n{in_columns(terms)}"
 
 
 def line(row):
     """The numbers of an epoch, under the header; a dash for what the model does not have."""
-    texts = []
-    for split, term, form in COLUMNS:
-        value = row[split + term]
-        text = "-" if value is None else format(value, form)
-        texts.append(f"{text:>{width(term)}}")
-    return " ".join(texts)
+    values = [(row[split + term], form) for split, term, form in COLUMNS]
+    return in_columns("-" if value is None else format(value, form) for value, form in values)
 
 
-def width(term):
-    return max(6, len(term))
+def in_columns(texts):
+    return " ".join(f"{text:>{max(6, len(term))}}" for text, (_, term, _) in zip(texts, COLUMNS))

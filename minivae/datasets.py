@@ -152,15 +152,10 @@ def strokes(n, seed=0):
         return np.clip(rng.normal(mean, std, n), mean - 2 * std, mean + 2 * std).astype("f4")
 
     factors = {
-        "slant": normal(0.12, 0.16),
-        "width": normal(1, 0.13),
-        "height": normal(1, 0.08),
-        "rotation": normal(0, 0.08),
-        "thickness": normal(2.7, 0.5),
-        "wobble": normal(0.5, 0.2),
-        "offset_x": normal(0, 0.7),
-        "offset_y": normal(0, 0.7),
-    }
+        "slant": normal(0.12, 0.16), "width": normal(1, 0.13), "height": normal(1, 0.08),
+        "rotation": normal(0, 0.08), "thickness": normal(2.7, 0.5), "wobble": normal(0.5, 0.2),
+        "offset_x": normal(0, 0.7), "offset_y": normal(0, 0.7),
+    }  # fmt: skip
     phases = rng.uniform(0, 2 * math.pi, (n, 2)).astype("f4")
     images = np.empty((n, 784), np.float32)
     for rows in minibatches(np.arange(n), 500):
@@ -219,17 +214,15 @@ def _arc(x, y, rx, ry, start, stop):
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1).tolist()
 
 
-TEMPLATES = np.stack(
-    [
-        _template(_arc(0, 0, 0.6, 1, -90, 270)),
-        _template([(-0.3, -0.6), (0.05, -1), (0.05, 1)]),
-        _template([*_arc(0, -0.45, 0.55, 0.55, -170, 35), (-0.6, 1), (0.65, 1)]),
-        _template([*_arc(-0.05, -0.5, 0.5, 0.5, -150, 90), *_arc(-0.05, 0.5, 0.6, 0.5, -90, 150)]),
-        _template([(0.1, -1), (-0.6, 0.3), (0.65, 0.3)], [(0.25, -0.3), (0.25, 1)]),
-        _template([(0.55, -1), (-0.4, -1), *_arc(-0.02, 0.38, 0.6, 0.62, -140, 145)]),
-        _template([*_arc(0.5, 0.4, 1.05, 1.4, -95, -180), *_arc(0, 0.44, 0.55, 0.56, 180, -180)]),
-        _template([(-0.55, -1), (0.6, -1), (-0.2, 1)]),
-        _template(_arc(0, -0.52, 0.46, 0.48, 90, 450), _arc(0, 0.48, 0.56, 0.52, -90, 270)),
-        _template([*_arc(0, -0.45, 0.52, 0.55, 0, -360), (0.5, 0.2), (0.3, 1)]),
-    ]
-)
+TEMPLATES = np.stack([
+    _template(_arc(0, 0, 0.6, 1, -90, 270)),
+    _template([(-0.3, -0.6), (0.05, -1), (0.05, 1)]),
+    _template([*_arc(0, -0.45, 0.55, 0.55, -170, 35), (-0.6, 1), (0.65, 1)]),
+    _template([*_arc(-0.05, -0.5, 0.5, 0.5, -150, 90), *_arc(-0.05, 0.5, 0.6, 0.5, -90, 150)]),
+    _template([(0.1, -1), (-0.6, 0.3), (0.65, 0.3)], [(0.25, -0.3), (0.25, 1)]),
+    _template([(0.55, -1), (-0.4, -1), *_arc(-0.02, 0.38, 0.6, 0.62, -140, 145)]),
+    _template([*_arc(0.5, 0.4, 1.05, 1.4, -95, -180), *_arc(0, 0.44, 0.55, 0.56, 180, -180)]),
+    _template([(-0.55, -1), (0.6, -1), (-0.2, 1)]),
+    _template(_arc(0, -0.52, 0.46, 0.48, 90, 450), _arc(0, 0.48, 0.56, 0.52, -90, 270)),
+    _template([*_arc(0, -0.45, 0.52, 0.55, 0, -360), (0.5, 0.2), (0.3, 1)]),
+])  # fmt: skip

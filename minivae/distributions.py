@@ -72,7 +72,9 @@ def squared_error_forward(x, mu):
 
 def squared_error_backward(dsse, x, mu):
     """dmu = 2 dsse (μ − x)"""
-    return 2 * dsse.reshape(-1, 1) * (mu - x)
+    dmu = mu - x
+    dmu *= 2 * dsse.reshape(-1, 1)
+    return dmu
 
 
 def isotropic_nll_forward(sse, var, D):

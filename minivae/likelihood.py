@@ -47,7 +47,8 @@ def log_p_given_z(vae: VAE, x, z):
     K = vae.config.num_classes
     if not K:
         return -vae.nll(x, z)
-    log_p = [-vae.nll(x, z, np.repeat(y[None], len(z), axis=0)) for y in np.eye(K, dtype=vae.dtype)]
+    # One class after the other: K of these arrays at once would be K² numbers an image.
+    log_p = [-vae.nll(x, z, np.tile(y, (len(z), 1))) for y in np.eye(K, dtype=vae.dtype)]
     return _log_mean_exp(np.stack(log_p, axis=1))
 
 

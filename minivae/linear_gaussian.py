@@ -65,15 +65,9 @@ class LinearGaussian:
         if np.max(np.abs(correlation - np.eye(J))) > 1e-9:
             raise ConfigError("the rows of W are not orthogonal: no diagonal q is the posterior")
         config = VAEConfig(
-            data_dim=D,
-            latent_dim=J,
-            encoder_layers=(),
-            decoder_layers=(),
-            decoder_std=math.sqrt(self.var),
-            decoder_output="identity",
-            num_classes=0,
-            var_floor=0.0,
-        )
+            data_dim=D, latent_dim=J, encoder_layers=(), decoder_layers=(), num_classes=0,
+            decoder_std=math.sqrt(self.var), decoder_output="identity", var_floor=0.0,
+        )  # fmt: skip
         vae = VAE(config, dtype="float64")
         vae.theta[:] = 0
         params = vae.parameters()

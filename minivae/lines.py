@@ -1,10 +1,9 @@
-"""The lines of VAE.forward and VAE.backward as data: what trace.py executes and shows.
+"""The lines of VAE.forward and VAE.backward as data: what trace.py executes and page.py shows.
 
 A line is a function, the names of what it takes and gives, and the line of source that calls it.
 The functions are those that the model calls, and in its order.
 """
 
-import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from . import layers
+from .layers import Pair
 from .mlp import MLP
 from .vae import VAE
 
@@ -99,12 +99,8 @@ def code_backward(dcode, z):
     return np.split(dcode, [z.shape[1]], axis=1)
 
 
-def cost_forward(kl, nll, beta, ce=0.0, classifier_weight=0.0):
+def cost_forward(nll, kl, beta, ce=0.0, classifier_weight=0.0):
     return beta * kl + classifier_weight * ce + nll
-
-
-def cost_backward(dcost, weight=1):
-    return weight * dcost
 
 
 def loss_forward(cost):
@@ -122,43 +118,35 @@ loss_forward.__doc__ = VAE.forward.__doc__
 
 def parts_of(vae):
     """{part of the model: its steps}, in the order of forward; that of backward is the reverse."""
-    config, pixels = vae.config, type(vae.likelihood)
+    config, ops, pixels = vae.config, vae.ops, type(vae.likelihood)
 
-    @functools.wraps(vae.ops.softmax_backward)
-    def softmax_backward(dprobs, probs):
-        return config.label_gradient * vae.ops.softmax_backward(dprobs, probs)
-
-    functions = vars(vae.ops) | globals() | {
-        "softmax_backward": softmax_backward,
-        "weights_forward": layers.linear_forward,
-        "activation_forward": vae.encoder.activation.forward,
-        "activation_backward": vae.encoder.activation.backward,
-        "output_forward": vae.likelihood.output.forward,
-        "output_backward": vae.likelihood.output.backward,
-    }  # fmt: skip
-
-    def step(pair, forward, backward="", call="", at=None, owner=VAE):
-        """The lines of a pair. What is said where the owner's methods call it is a pattern: call,
-        in front of "forward(" and "backward(", or the two of at."""
-        call = call or rf"\b{pair}_"
-        there, back = at or (rf"{call}forward\(", rf"{call}backward\(")
-        line = Line(forward, functions[f"{pair}_forward"], source(owner.forward, there))
+    def step(pair, forward, backward="", call="", owner=VAE):
+        """The lines of a Pair, or of one by its name. call: what stands in the owner's methods
+        before "forward(" and "backward(", or what stands in the two lines, as patterns."""
+        if isinstance(pair, str):
+            call = rf"\b{pair}_"
+            pair = Pair(getattr(ops, f"{pair}_forward"), getattr(ops, f"{pair}_backward"))
+        calls = (rf"{call}forward\(", rf"{call}backward\(") if isinstance(call, str) else call
+        line = Line(forward, pair.forward, source(owner.forward, calls[0]))
         if not backward:
             return Step([line], [])
-        function = functions[f"{pair}_backward"]
-        return Step([line], [Line(backward, function, source(owner.backward, back), through=line)])
+        where = source(owner.backward, calls[1])
+        return Step([line], [Line(backward, pair.backward, where, through=line)])
+
+    def back_line(text, function, pattern, equation, through=None):
+        return Line(text, function, source(VAE.backward, pattern), equation, (), through)
 
     def add(total, first, second, pattern):
-        where = source(VAE.backward, pattern)
-        return Line(f"{total} = {first}, {second}", np.add, where, f"{total} = {first} + {second}")
+        equation = f"{total} = {first} + {second}"
+        return back_line(f"{total} = {first}, {second}", np.add, pattern, equation)
 
     def linear(a, layer, x, call, dx="", owner=VAE):
         """dx: the name of its gradient, where it is not d of x, or None: x is data."""
-        forward = f"{a} = {x}, {layer.W}, {layer.b}"
-        back = f"{d(layer.W)}, {d(layer.b)} = {d(a)}, {x}, {layer.W}, {layer.b}"
-        if dx is None:
-            return step("weights", forward, back, call, owner=owner)
-        return step("linear", forward, f"{dx or d(x)}, {back}", call, owner=owner)
+        given = f"{x}, {layer.W}, {layer.b}"
+        back = f"{d(layer.W)}, {d(layer.b)} = {d(a)}, {given}"
+        back = back if dx is None else f"{dx or d(x)}, {back}"
+        function = weights_backward if dx is None else linear_backward
+        return step(Pair(layers.linear_forward, function), f"{a} = {given}", back, call, owner)
 
     def network(name, mlp, x, dx=None):
         """-> its steps, and the name of its last h."""
@@ -167,7 +155,7 @@ def parts_of(vae):
             a, h = f"{name}_a[{i}]", f"{name}_h[{i}]"
             back = f"{d(a)} = {d(h)}, {h}"
             steps.append(linear(a, layer, x, r"layer\.", dx, MLP))
-            steps.append(step("activation", f"{h} = {a}", back, r"activation\.", owner=MLP))
+            steps.append(step(mlp.activation, f"{h} = {a}", back, r"activation\.", MLP))
             x, dx = h, ""
         return steps, x
 
@@ -182,57 +170,56 @@ def parts_of(vae):
     z = step("reparameterize", "z = mu, var, eps", "dmu_z, dvar_z = dz, var, eps")
     parts = {"encoder": [*encoder, mu, log_var, var], "code": [kl, z]}
 
+    code, decoder = "z", []
+    weights = {"kl": "beta"}
     if vae.classifier:
         classifier, h = network("classifier", vae.classifier, "classifier_h[0]")
         logits = linear("logits", vae.logits_head, h, r"logits_head\.")
         probs = step("softmax", "probs = logits", "dlogits_code = dprobs, probs")
+        softmax_backward = probs.backward[0].function
+        probs.backward[0].function = lambda *given: config.label_gradient * softmax_backward(*given)
         probs.backward.append(add("dlogits", "dlogits_ce", "dlogits_code", "dlogits = "))
         ce = step("categorical_nll", "ce = logits, y", "dlogits_ce = dce, probs, y")
         parts["classifier"] = [*classifier, logits, probs, ce]
-        at = "code = np", "dz, dprobs = "
-        code = step("code", "code = z, probs", "dz, dprobs = dcode, z", at=at)
-        code.forward[0].held = () if config.label_gradient else ("probs",)
-        decoder, h = network("decoder", vae.decoder, "code", "")
-        parts["decoder"] = [code, *decoder]
-    else:
-        parts["decoder"], h = network("decoder", vae.decoder, "z", "")
+        pair, calls = Pair(code_forward, code_backward), ("code = np", "dz, dprobs = ")
+        decoder = [step(pair, "code = z, probs", "dz, dprobs = dcode, z", calls)]
+        decoder[0].forward[0].held = () if config.label_gradient else ("probs",)
+        code, weights["ce"] = "code", "classifier_weight"
 
-    heads = Step([], [])
-    several = len(vae.decoder_heads) > 1
-    for i, layer in enumerate(vae.decoder_heads):
-        head = linear(f"heads[{i}]", layer, h, r"\bhead\.", f"dh_heads[{i}]" if several else "")
-        heads.forward += head.forward
-        heads.backward += head.backward
-    if several:
+    steps, h = network("decoder", vae.decoder, code, "")
+    learned = len(vae.decoder_heads) > 1
+    several = [
+        linear(f"heads[{i}]", layer, h, r"\bhead\.", f"dh_heads[{i}]" if learned else "")
+        for i, layer in enumerate(vae.decoder_heads)
+    ]
+    heads = Step([head.forward[0] for head in several], [head.backward[0] for head in several])
+    if learned:
         heads.backward.append(add(d(h), "dh_heads[0]", "dh_heads[1]", "dh = dh"))
-    dout, dmean = "d heads[0] = dmean, mean", ""
-    if config.likelihood == "gaussian":
-        dmean = "dmean = dsse, x, mean"
-        pair, nll, back = "isotropic_nll", "nll = sse, decoder_var, D", "dsse = dnll, decoder_var"
-    elif config.likelihood == "gaussian_learned":
-        pair, nll = "gaussian_nll", "nll = x, mean, decoder_var"
-        back = "dmean, ddecoder_var = dnll, x, mean, decoder_var"
-    else:
-        dout = ""
-        pair, nll, back = "bernoulli_nll", "nll = x, heads[0]", "d heads[0] = dnll, x, mean"
-    parts["decoder"] += [heads, step("output", "mean = heads[0]", dout, r"output\.", owner=pixels)]
-    if several:
-        forward, dhead = "decoder_var = heads[1], var_floor", "d heads[1] = ddecoder_var, heads[1]"
-        parts["decoder"].append(step("variance", forward, dhead, owner=pixels))
+    name, nll, back, dmean, dout = {
+        "gaussian": ("isotropic_nll", "nll = sse, decoder_var, D", "dsse = dnll, decoder_var",
+                     "dmean = dsse, x, mean", "d heads[0] = dmean, mean"),
+        "gaussian_learned": ("gaussian_nll", "nll = x, mean, decoder_var",
+                             "dmean, ddecoder_var = dnll, x, mean, decoder_var",
+                             "", "d heads[0] = dmean, mean"),
+        "bernoulli": ("bernoulli_nll", "nll = x, heads[0]", "d heads[0] = dnll, x, mean", "", ""),
+    }[config.likelihood]  # fmt: skip
+    mean = step(vae.likelihood.output, "mean = heads[0]", dout, r"output\.", pixels)
+    parts["decoder"] = [*decoder, *steps, heads, mean]
+    if learned:
+        dhead = "d heads[1] = ddecoder_var, heads[1]"
+        var = step("variance", "decoder_var = heads[1], var_floor", dhead, owner=pixels)
+        parts["decoder"].append(var)
 
-    terms, total = "kl, nll, beta", "beta · kl + nll"
-    weights = {"kl": "beta"}
-    if vae.classifier:
-        terms, total = f"{terms}, ce, classifier_weight", "beta · kl + classifier_weight · ce + nll"
-        weights = {"ce": "classifier_weight"} | weights
-    at = r"cost = cost \+ acts.nll", "dnll = "
-    cost = step("cost", f"cost = {terms}", "dnll = dcost", at=at)
-    cost.forward[0].equation = f"cost = {total}"
-    for term, weight in weights.items():
-        given, where = f"d{term} = dcost, {weight}", source(VAE.backward, f"d{term} = ")
-        equation = f"d{term} = {weight} · dcost"
-        cost.backward.append(Line(given, cost_backward, where, equation, through=cost.forward[0]))
     sse = step("squared_error", "sse = x, mean", dmean, owner=pixels)
-    nll = step(pair, nll, back, owner=pixels)
-    loss = step("loss", "loss = cost", "dcost = cost", at=("return np", "dcost = "))
-    return parts | {"loss": [sse, nll, cost, loss]}
+    terms = ", ".join(f"{term}, {weight}" for term, weight in weights.items())
+    calls = r"cost = cost \+ acts.nll", "dnll = "
+    pair = Pair(cost_forward, lambda dcost: dcost)
+    cost = step(pair, f"cost = nll, {terms}", "dnll = dcost", calls)
+    [line] = cost.forward
+    line.equation = " + ".join(["cost = nll", *(f"{w} · {term}" for term, w in weights.items())])
+    for term, weight in reversed(weights.items()):
+        text, equation = f"d{term} = dcost, {weight}", f"d{term} = {weight} · dcost"
+        cost.backward.append(back_line(text, np.multiply, f"d{term} = ", equation, line))
+    calls = r"return np\.mean", "dcost = "
+    loss = step(Pair(loss_forward, loss_backward), "loss = cost", "dcost = cost", calls)
+    return parts | {"loss": [sse, step(name, nll, back, owner=pixels), cost, loss]}

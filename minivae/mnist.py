@@ -62,49 +62,47 @@ def _found(folder, name):
 
 
 def _cached(name, digest, names, mirrors):
-    """The file's array, from the user's cache or else from a mirror, which fills the cache."""
-    import pooch
-
-    cache = pooch.os_cache("minivae")
-    refused = []
-    for path in _paths(cache, name):
-        try:
-            if _mode(path):
-                return _verified(path, name, names)
-        except FileError as error:
-            refused.append(str(error))
-    return _verified(_fetched(cache, f"{name}.gz", digest, mirrors, refused), name, names)
-
-
-def _fetched(cache, name, digest, mirrors, refused):
-    """Fetch a file into the cache -> its path; refused: what was wrong with the file there.
+    """The file's array, from the user's cache or else from a mirror, which fills the cache.
 
     pooch writes to a temporary file of this process in the cache, holds it against the SHA-256 and
     moves it into its place: of processes that fetch at once each finds a whole file.
     """
     import pooch
 
+    cache, packed = pooch.os_cache("minivae"), f"{name}.gz"
+    reasons, outer = [], sys.exception()
+    for path in _paths(cache, name):
+        try:
+            if _mode(path):
+                return _verified(path, name, names)
+        except FileError as error:
+            reasons.append(str(error))
+    _check_writable(cache)
+    for mirror in mirrors:
+        try:
+            pooch.retrieve(f"{mirror}{packed}", f"sha256:{digest}", packed, cache)
+        except (OSError, ValueError) as error:
+            reasons.append(" ".join(f"{mirror}{packed}: {_first_cause(error, outer)}".split()))
+        else:
+            return _verified(cache / packed, name, names)
+    raise FileError(
+        f"{packed} cannot be fetched; fetch it by other means, from an address below, and put it "
+        f"into {cache}, or name a folder that has it: --data-dir or MINIVAE_DATA. "
+        + "; ".join(reasons)
+    )
+
+
+def _check_writable(cache):
+    """Else every mirror would be blamed for it."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):
-            pass  # it can be written; else every mirror would be blamed for it
+            pass
     except OSError as error:
         raise FileError(
             f"the cache {cache} cannot be written: {error.strerror}; make it writable, or name a "
             "folder that holds MNIST's four files: --data-dir or MINIVAE_DATA"
         ) from error
-    reasons, outer = list(refused), sys.exception()
-    for mirror in mirrors:
-        try:
-            pooch.retrieve(f"{mirror}{name}", f"sha256:{digest}", name, cache)
-            return cache / name
-        except (OSError, ValueError) as error:
-            reasons.append(" ".join(f"{mirror}{name}: {_first_cause(error, outer)}".split()))
-    raise FileError(
-        f"{name} cannot be fetched; fetch it by other means, from an address below, and put it "
-        f"into {cache}, or name a folder that has it: --data-dir or MINIVAE_DATA. "
-        + "; ".join(reasons)
-    )
 
 
 def _first_cause(error, outer):
@@ -133,9 +131,8 @@ def _verified(path, name, names):
     array, digest = read_idx(path)
     whose = names.get(digest)
     if whose is None:
-        raise FileError(
-            f"{path} is not MNIST's {name}: the SHA-256 of its content is {digest}; fetch it again"
-        )
+        found = f"the SHA-256 of its content is {digest}"
+        raise FileError(f"{path} is not MNIST's {name}: {found}; fetch it again")
     if whose != name:
         raise FileError(f"{path} has the content of {whose}; give each file its own name again")
     return array
@@ -159,47 +156,43 @@ def read_idx(path):
             if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
                 raise FileError(f"{path} is a web page saved by that name; fetch the file itself")
             if not start:
-                raise FileError(f"{path} is empty; fetch it again")
+                raise ValueError("is empty")
             file.seek(0)
             if path.suffix != ".gz":
-                return _unpack(file, path)
+                return _unpack(file)
             with gzip.GzipFile(fileobj=file) as unpacked:
-                return _unpack(unpacked, path)
+                return _unpack(unpacked)
     except FileError:
         raise
+    except ValueError as error:
+        raise FileError(f"{path} {error}; fetch it again") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileError(f"{path} is damaged, or no gzip file: {error}; fetch it again") from error
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}; make it readable") from error
 
 
-def _unpack(file, path):
+def _unpack(file):
+    """As read_idx; ValueError for what is wrong with the content."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 3:
-        found = magic.hex(" ") or "nothing"
-        raise FileError(
-            f"{path} is no IDX file of bytes: it begins with {found}, not 00 00 08 and 01 to 03; "
-            "fetch it again"
-        )
+        found = f"{magic.hex(' ') or 'nothing'}, not 00 00 08 and 01 to 03"
+        raise ValueError(f"is no IDX file of bytes: it begins with {found}")
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
-        raise FileError(f"{path} ends within its header; fetch it again")
+        raise ValueError("ends within its header")
     # Python's integers do not overflow, however large the sizes are.
     shape = [int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4)]
     length = math.prod(shape)
     if length > MAX_BYTES:
-        raise FileError(
-            f"{path} has a header that tells of {length:,} bytes of data, {shape}; no more than "
-            f"{MAX_BYTES:,} are read; fetch it again"
-        )
+        most = f"no more than {MAX_BYTES:,} are read"
+        raise ValueError(f"has a header that tells of {length:,} bytes of data, {shape}; {most}")
     content = bytearray()
     while chunk := file.read(min(CHUNK, length + 1 - len(content))):
         content += chunk
     if len(content) != length:
         found = f"only {len(content):,}" if len(content) < length else "more"
-        raise FileError(
-            f"{path} has {found} bytes of data, and its header tells of {length:,}; fetch it again"
-        )
+        raise ValueError(f"has {found} bytes of data, and its header tells of {length:,}")
     digest = hashlib.sha256(magic + sizes)
     digest.update(content)
     return np.frombuffer(content, np.uint8).reshape(shape), digest.hexdigest()

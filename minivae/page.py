@@ -4,10 +4,10 @@ The page shows the lines of forward and beside each those of backward that belon
 """
 
 import base64
-import html
 import io
 import math
 import re
+from html import escape
 from pathlib import Path
 from string import Template
 
@@ -17,50 +17,30 @@ from matplotlib.image import imsave
 from .trace import extent, summary
 
 TILES = 8  # images of a tensor at most
-PARTS = {
-    "encoder": "From an image to a normal distribution of codes: its mean mu, its variance var.",
-    "code": "How far this distribution is from the prior N(0, I), and a sample of it, the code z.",
-    "classifier": "A second network reads from the image which digit it is.",
-    "decoder": "From the code, and the digit where there are classes, back to an image: mean.",
-    "loss": "How improbable the image is, given what was decoded; the terms become one number.",
-}
-TERMS = {
-    "nll": "how improbable the image is, given what was decoded",
-    "kl": "how far the distribution of its code is from N(0, I)",
-    "ce": "how improbable its label is, to the classifier",
-}
-GIVEN = "Images x, noise eps, labels y where there are classes, and the parameters by layer."
 
 
 def page(traced, about):
     """Trace, and what model it is of -> the text of the page."""
     config, values = traced.config, traced.values
     weights = {"nll": 1.0, "kl": config.beta, "ce": config.classifier_weight}
-    terms = [name for name in weights if name in values]
-    sums = (f"{weights[name]:g} · {np.mean(values[name]):.4g} ({name})" for name in terms)
-    given = "".join(value_of(traced, name) for name in traced.given)
+    terms = [f"{w:g} · {np.mean(values[v]):.4g} ({v})" for v, w in weights.items() if v in values]
     numbers = {line: f"forward {i}" for i, line in enumerate(traced.forward, 1)}
     numbers |= {line: f"backward {i}" for i, line in enumerate(traced.backward, 1)}
-    sections = [section("given", GIVEN, f'<div class="given">{given}</div>')]
+    parts = {"part_classifier": "<p>This model has none.</p>"}
     for part, steps in traced.parts.items():
-        articles = (step_of(traced, step, numbers) for step in steps)
-        sections.append(section(part, PARTS[part], "\n".join(articles)))
+        parts[f"part_{part}"] = "\n".join(step_of(traced, step, numbers) for step in steps)
     return Template(Path(__file__).with_suffix(".html").read_text("utf-8")).substitute(
-        about=text(about),
-        pictures=figure(traced, "x", "in: x") + figure(traced, "mean", "out: mean"),
+        parts,
+        about=escape(about),
+        x=picture(traced, "x"),
+        mean=picture(traced, "mean"),
         J=config.latent_dim,
-        loss=f"{values['loss']:.6g} = {' + '.join(sums)}",
-        terms="; ".join(f"{name}: {TERMS[name]}" for name in terms) + ".",
+        loss=f"{values['loss']:.6g} = {' + '.join(terms)}",
         kind="wrong" if traced.wrong else "right",
-        summary=text(summary(traced)),
+        summary=escape(summary(traced)),
         tiles=TILES,
-        contents="".join(f'<a href="#{part}">{part}</a>' for part in ["given", *traced.parts]),
-        main="\n".join(sections),
+        given="".join(value_of(traced, name) for name in traced.given),
     )
-
-
-def section(name, about, content):
-    return f'<section id="{name}"><h2>{name.capitalize()}</h2><p>{about}</p>{content}</section>'
 
 
 def step_of(traced, step, numbers):
@@ -76,12 +56,12 @@ def step_of(traced, step, numbers):
 
 def line_of(traced, line, number):
     place, code = line.source
-    tag = f"<b>({line.tag})</b> " if line.tag else ""
+    equation = (f"<b>({line.tag})</b> " if line.tag else "") + escape(line.equation)
     takes = ", ".join(link(traced, line, name) for name in line.inputs)
     gives = "".join(value_of(traced, name) for name in line.outputs)
     return (
-        f'<section class="line"><h3>{number}</h3><p class="equation">{tag}{text(line.equation)}</p>'
-        f'<p class="source"><code>{text(code)}</code> {place}</p>'
+        f'<section class="line"><h3>{number}</h3><p class="equation">{equation}</p>'
+        f'<p class="source"><code>{escape(code)}</code> {place}</p>'
         f'<p class="takes">takes {takes}</p>{gives}</section>'
     )
 
@@ -112,11 +92,6 @@ def value_of(traced, name):
     )
 
 
-def figure(traced, name, caption):
-    image = picture(traced, name)
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>" if image else ""
-
-
 def picture(traced, name):
     """An img of the rows, or columns, that have a number for each pixel; else nothing."""
     D, rows = traced.config.data_dim, np.atleast_2d(traced.values[name])
@@ -140,7 +115,3 @@ def picture(traced, name):
 
 def anchor(name):
     return "v-" + re.sub(r"\W+", "-", name)
-
-
-def text(words):
-    return html.escape(words)

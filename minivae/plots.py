@@ -60,17 +60,14 @@ def decimal(value):
 def loss_curve(history, term, ax):
     """A term of the history in nats, "loss_auto_encode" or "ce", over the epochs."""
     epochs = [row["epoch"] for row in history]
-    styles = {
-        "train": ("o--", ORANGE, "training (mean during the epoch)"),
-        "test": ("s-", BLUE, "test"),
-    }
-    for split, (style, colour, label) in styles.items():
+    for split, style, colour, label in (
+        ("train", "o--", ORANGE, "training (mean during the epoch)"),
+        ("test", "s-", BLUE, "test"),
+    ):
         if f"{split}_{term}" in history[0]:
             values = [row[f"{split}_{term}"] for row in history]
             ax.plot(epochs, values, style, color=colour, markersize=3, label=label)
-    ax.set_title(TITLES[term])
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("nats an image")
+    ax.set(title=TITLES[term], xlabel="epoch", ylabel="nats an image")
     ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.legend()
     return ax
@@ -96,12 +93,10 @@ def manifold(vae, ax, digit=0, n=17):
     z = np.stack([across, up], axis=-1).reshape(-1, 2).astype(vae.dtype)
     K = vae.config.num_classes
     images = vae.decode(z, one_hot(np.full(n * n, digit), (n * n, K), vae.dtype) if K else None)
-    labels = [""] * n
-    for i in np.linspace(0, n - 1, 5).round().astype(int):
-        labels[i] = decimal(quantiles[i])
+    shown = np.linspace(0, n - 1, 5).round()
+    labels = [decimal(value) if i in shown else "" for i, value in enumerate(quantiles)]
     digit_grid(images.reshape(n, n, -1), ax, labels[::-1], labels)
-    ax.set_xlabel("z[0]")
-    ax.set_ylabel("z[1]")
+    ax.set(xlabel="z[0]", ylabel="z[1]")
     return ax
 
 
@@ -114,9 +109,7 @@ def posterior_means(vae, images, labels, ax):
         x, y = mu[labels == digit, :2].T
         colour = TEN_COLOURS[digit % 10]
         ax.scatter(x, y, s=30, marker=f"${digit}$", color=colour, linewidths=0.2)
-    ax.set_aspect("equal")
-    ax.set_xlabel("z[0]")
-    ax.set_ylabel("z[1]")
+    ax.set(aspect="equal", xlabel="z[0]", ylabel="z[1]")
     return ax
 
 
@@ -131,9 +124,8 @@ def kl_by_dimension(vae, images, ax):
     """What each latent dimension says of these images: a bar a dimension, nats."""
     kl = kl_of_dimensions(vae, images)
     ax.bar(range(len(kl)), kl, color=BLUE)
-    ax.set_title(f"KL of each latent dimension, together {kl.sum():.1f} nats")
-    ax.set_ylabel("nats an image")
-    return _latent_axis(ax, len(kl))
+    title = f"KL of each latent dimension, together {kl.sum():.1f} nats"
+    return _over_dimensions(ax, len(kl), title=title, ylabel="nats an image")
 
 
 def posterior_std(vae, images, ax):
@@ -149,14 +141,12 @@ def posterior_std(vae, images, ax):
     ax.figure.colorbar(mesh, ax=ax, label="% of the images", extend="max")
     ax.axhline(1, color=ORANGE, linestyle="--")
     ax.set_ylim(0, max(1.1, std.max()))
-    ax.set_title("σ of q(z|x) in each latent dimension; dashed: the prior's")
-    ax.set_ylabel("standard deviation σ")
-    return _latent_axis(ax, std.shape[1])
+    title = "σ of q(z|x) in each latent dimension; dashed: the prior's"
+    return _over_dimensions(ax, std.shape[1], title=title, ylabel="standard deviation σ")
 
 
-def _latent_axis(ax, J):
-    ax.set_xlim(-0.5, J - 0.5)
-    ax.set_xlabel("latent dimension")
+def _over_dimensions(ax, J, **texts):
+    ax.set(xlim=(-0.5, J - 0.5), xlabel="latent dimension", **texts)
     ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1, nbins=20)
     return ax
 
@@ -168,8 +158,7 @@ def traversal(vae, x, dimensions, ax, values=TRAVERSED):
     """
     mu, _ = vae.encode(x[None])
     z = np.tile(mu, (len(dimensions), len(values), 1))
-    for row, j in enumerate(dimensions):
-        z[row, :, j] = values
+    z[np.arange(len(dimensions)), :, dimensions] = values
     z = z.reshape(-1, mu.shape[1])
     probs = np.repeat(vae.classify(x[None]), len(z), axis=0) if vae.classifier else None
     images = vae.decode(z, probs).reshape(len(dimensions), len(values), -1)
@@ -211,9 +200,8 @@ def error_rates(accuracy, labels, ax):
     """A bar a digit: the share of its images, accuracy (n,) 1 or 0, that are read as another."""
     digits = np.unique(labels)
     ax.bar(digits, [100 * np.mean(1 - accuracy[labels == digit]) for digit in digits], color=BLUE)
-    ax.set_xticks(digits)
-    ax.set_xlabel("digit")
-    ax.set_ylabel("% of its images")
+    ax.set(title="Read as another digit by the classifier", xticks=digits)
+    ax.set(xlabel="digit", ylabel="% of its images")
     return ax
 
 
@@ -241,10 +229,9 @@ def step_sizes(loss, theta, dtheta, ax, seed=0):
     ax.loglog(steps, curve, "o--", color=BLUE, label="complex step")
     ax.text(1e-15, 1e-3, "rounding: the difference\nloses its digits", ha="right")
     ax.text(10, 2e-16, "curvature\n(and kinks)", ha="right")
-    ax.set_ylim(1e-18, 1e6)
+    ax.set(title="Error of a numeric derivative, by step size", ylim=(1e-18, 1e6))
     ax.set_xlabel("step size h: how far all parameters move together")
     ax.set_ylabel("error, relative to ‖gradient‖ / √P")
-    ax.set_title("Error of a numeric derivative, by step size")
     ax.legend(loc="upper center", ncol=2)
     return ax
 

@@ -8,10 +8,11 @@ import os
 import signal
 import threading
 from pathlib import Path
+from platform import python_version
 
 import numpy as np
 
-from . import checkpoint
+from . import __version__, checkpoint
 from .errors import ConfigError, FileError
 
 OPTIONS = (  # the options that a run keeps for itself when it goes on
@@ -97,6 +98,13 @@ def write_history(run, state):
     checkpoint.write_atomically(run / "history.jsonl", lines.encode())
 
 
+def write_summary(run, summary):
+    """What the run was and what it found, with the versions that found it."""
+    versions = {"minivae": __version__, "numpy": np.__version__, "python": python_version()}
+    content = json.dumps(summary | {"versions": versions}, indent=2)
+    checkpoint.write_atomically(run / "summary.json", content.encode())
+
+
 def add_picture(state, name, images):
     """Keep images in [0, 1], (…, D), in the state, in steps of 1/255."""
     state.pictures[name] = np.rint(255 * np.clip(images, 0, 1)).astype(np.uint8)
@@ -139,21 +147,14 @@ def load(folder, device="cpu"):
 def stop_signals():
     """Note the first SIGINT or SIGTERM -> the list where it will stand; a second acts as ever."""
     noted: list[int] = []
-    before: dict = {}
+    with contextlib.ExitStack() as before:
 
-    def restore():
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        def note(number, frame):
+            noted.append(number)
+            before.close()  # each handler is again what it was
 
-    def note(number, frame):
-        noted.append(number)
-        restore()
-
-    if threading.current_thread() is threading.main_thread():  # no other may ask for signals
-        for each in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(each) != signal.SIG_IGN:  # as under nohup
-                before[each] = signal.signal(each, note)
-    try:
+        if threading.current_thread() is threading.main_thread():  # no other may ask for signals
+            for each in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(each) != signal.SIG_IGN:  # as under nohup
+                    before.callback(signal.signal, each, signal.signal(each, note))
         yield noted
-    finally:
-        restore()

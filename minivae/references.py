@@ -22,47 +22,30 @@ STROKES = Protocol("strokes")
 CUT = VAEConfig(label_gradient=False)
 PLAIN = VAEConfig(num_classes=0)
 PYTORCH_EXAMPLE = VAEConfig(
-    latent_dim=20,
-    encoder_layers=(400,),
-    decoder_layers=(400,),
-    activation="relu",
-    likelihood="bernoulli",
-    num_classes=0,
-)
+    latent_dim=20, encoder_layers=(400,), decoder_layers=(400,), activation="relu",
+    likelihood="bernoulli", num_classes=0,
+)  # fmt: skip
 # {protocol: {key of the history's last line: (mean, spread over seeds)}}, nats an image. MNIST: the
 # models of Zeldes 2018 and of PyTorch's VAE example, measured with other code; strokes: six seeds
 # of this package, 2½ standard deviations.
 REFERENCES = {
     ARTICLE: {
-        "test_loss_auto_encode": (224.1, 0.8),
-        "test_kl": (11.6, 0.6),
-        "test_accuracy": (0.960, 0.004),
-        "test_ce": (0.166, 0.006),
-        "test_neg_elbo": (231.2, 0.8),
-    },
+        "test_loss_auto_encode": (224.1, 0.8), "test_neg_elbo": (231.2, 0.8),
+        "test_kl": (11.6, 0.6), "test_ce": (0.166, 0.006), "test_accuracy": (0.960, 0.004)},
     replace(ARTICLE, config=CUT): {
-        "test_loss_auto_encode": (225.4, 0.8),
-        "test_accuracy": (0.977, 0.003),
-        "test_neg_elbo": (228.2, 0.8),
-    },
+        "test_loss_auto_encode": (225.4, 0.8), "test_neg_elbo": (228.2, 0.8),
+        "test_accuracy": (0.977, 0.003)},
     replace(ARTICLE, config=PLAIN): {"test_neg_elbo": (229.2, 0.9)},
-    Protocol("mnist", config=PYTORCH_EXAMPLE, epochs=10, batch_size=128): {
-        "test_neg_elbo": (105.5, 0.6)
-    },
+    Protocol("mnist", 0, PYTORCH_EXAMPLE, epochs=10, batch_size=128): {
+        "test_neg_elbo": (105.5, 0.6)},
     STROKES: {
-        "test_loss_auto_encode": (209.5, 0.3),
-        "test_kl": (9.8, 0.4),
-        "test_accuracy": (0.994, 0.003),
-        "test_ce": (0.027, 0.007),
-        "test_neg_elbo": (212.7, 0.3),
-    },
+        "test_loss_auto_encode": (209.5, 0.3), "test_neg_elbo": (212.7, 0.3),
+        "test_kl": (9.8, 0.4), "test_ce": (0.027, 0.007), "test_accuracy": (0.994, 0.003)},
     replace(STROKES, config=CUT): {
-        "test_loss_auto_encode": (209.9, 0.3),
-        "test_accuracy": (0.999, 0.001),
-        "test_neg_elbo": (212.2, 0.3),
-    },
+        "test_loss_auto_encode": (209.9, 0.3), "test_neg_elbo": (212.2, 0.3),
+        "test_accuracy": (0.999, 0.001)},
     replace(STROKES, config=PLAIN): {"test_neg_elbo": (217.2, 0.4)},
-}
+}  # fmt: skip
 # −log p(x) of the test images, exact, at σ = 0.5: a non-linear −ELBO above pPCA's is broken
 BASELINES = {
     "mnist": {"mean image": 282.8, "pPCA of 10 components": 246.7},
@@ -86,9 +69,7 @@ def card(protocol: Protocol, row: dict) -> str:
     """The test numbers of a run's last epoch beside those that its protocol should give."""
     reference = REFERENCES.get(replace(protocol, config=without_idle(protocol.config)), {})
     title = f"test set, epoch {row['epoch']}"
-    lines = [f"{title:22} {'this run':>9}"]
-    if reference:
-        lines[0] += "   this protocol should give"
+    lines = [f"{title:22} {'this run':>9}{'   this protocol should give' if reference else ''}"]
     for key, value in row.items():
         if not key.startswith("test_") or value is None:
             continue

@@ -2,6 +2,7 @@
 
 import textwrap
 from dataclasses import dataclass
+from functools import partial
 
 from .errors import ConfigError
 
@@ -54,27 +55,23 @@ class Report:
             index = _cut(",".join(map(str, row.index)), 10)
             line = f"{_cut(row.name, 23):23} {index:>10} {row.analytic:15.7e} {row.numeric:15.7e}"
             line += f" {row.error:8.1e}"
-            line += f" {row.central:15.7e} {row.central_error:8.1e}" if both else ""
-            lines.append(line)
-        return "\n".join(lines + [_wrap(note) for note in self._notes()])
+            lines.append(line + (f" {row.central:15.7e} {row.central_error:8.1e}" if both else ""))
+        wrap = partial(textwrap.fill, width=100, subsequent_indent="    ")
+        return "\n".join([*lines, *map(wrap, self._notes())])
 
     def _notes(self):
-        kinks = [f"{row.name} ({row.kinks})" for row in self.rows if row.kinks]
+        kinks = ", ".join(f"{row.name} ({row.kinks})" for row in self.rows if row.kinks)
         if kinks:
-            yield (
-                "entries with a kink within the step, left out of the central differences: "
-                f"{', '.join(kinks)}"
-            )
+            left_out = "entries with a kink within the step, left out of the central differences"
+            yield f"{left_out}: {kinks}"
         failed = [row for row in self.rows if not row.passed]
         error = f"largest error {self.max_error:.1e}"
         if self.method == "both":
             central = max(row.central_error or 0 for row in self.rows)
             error += f", of central differences {central:.1e}"
-        if not failed:
-            yield f"passed; {error}"
-            return
-        yield f"FAILED: {', '.join(row.name for row in failed)}; {error}"
-        if self.method == "complex":
+        what = f"FAILED: {', '.join(row.name for row in failed)}" if failed else "passed"
+        yield f"{what}; {error}"
+        if failed and self.method == "complex":
             yield (
                 "abs, norm, var and std have no complex step: if the function has one of them, try "
                 'method="both"'
@@ -93,7 +90,3 @@ def _disagree(row):
 
 def _cut(text, width):
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _wrap(text):
-    return textwrap.fill(text, 100, subsequent_indent="    ")

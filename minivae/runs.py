@@ -1,6 +1,7 @@
 """A run folder: the pictures that training leaves in it, and the commands on it."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +24,17 @@ def save_figures(folder, vae, state, test):
     reconstructions of the first test image of each digit; test: images (n, D), labels (n,).
     """
     images, labels = test
-    epochs = range(1, len(state.history) + 1)
-    kept = state.pictures
-    last = epochs[-1]
+    kept, last = state.pictures, len(state.history)
     grid = {i: kept[f"digits.{i}"] / 255 for i in shown(last) if f"digits.{i}" in kept}
     stages = {f"epoch {i}": kept[f"test.{i}"] / 255 for i in (*STAGES, last) if f"test.{i}" in kept}
+    terms = [term for term in plots.TITLES if state.history[0][f"train_{term}"] is not None]
     figures = {
-        "epochs": epochs_figure(grid, len(epochs), vae.config.num_classes > 0),
-        "losses": losses_figure(state.history),
+        "epochs": epochs_figure(grid, last, vae.config.num_classes > 0),
+        "losses": panels(*(partial(plots.loss_curve, state.history, term) for term in terms)),
         "reconstructions": reconstructions_figure(images[first_of_each(labels)], stages),
-        "latent": latent_figure(vae, images),
+        "latent": panels(
+            partial(plots.kl_by_dimension, vae, images), partial(plots.posterior_std, vae, images)
+        ),
     }
     if vae.config.latent_dim == 2:
         figures["posterior"] = posterior_figure(vae, images[:1500], labels[:1500])
@@ -53,37 +55,18 @@ def epochs_figure(grid, epochs, conditional):
     plots.digit_grid(rows, ax, list(grid), range(rows.shape[1]))
     when = "each epoch" if len(grid) == epochs else f"{len(grid)} of {epochs} epochs"
     ax.set_title(f"After {when}: " + ("a new random style" if conditional else "ten new samples"))
-    ax.set_xlabel("digit asked for" if conditional else "sample")
-    ax.set_ylabel("epoch")
+    ax.set(xlabel="digit asked for" if conditional else "sample", ylabel="epoch")
     return ax.figure
-
-
-def losses_figure(history):
-    terms = [term for term in plots.TITLES if history[0][f"train_{term}"] is not None]
-    figure = panels(len(terms))
-    for ax, term in zip(figure.axes, terms):
-        plots.loss_curve(history, term, ax)
-    return figure
 
 
 def reconstructions_figure(images, stages):
     ax = plots.digits_ax((len(stages) + 1) * math.ceil(len(images) / 10), 10)
-    plots.reconstructions(images, stages, ax)
-    ax.set_title("Test images, encoded and decoded")
+    plots.reconstructions(images, stages, ax).set_title("Test images, encoded and decoded")
     return ax.figure
 
 
-def latent_figure(vae, images):
-    figure = panels(2)
-    kl, std = figure.axes
-    plots.kl_by_dimension(vae, images, kl)
-    plots.posterior_std(vae, images, std)
-    return figure
-
-
 def posterior_figure(vae, images, labels):
-    ax = plots.new_ax(7, 7)
-    plots.posterior_means(vae, images, labels, ax)
+    ax = plots.posterior_means(vae, images, labels, plots.new_ax(7, 7))
     ax.set_title(f"Codes of {len(images):,} test images: the means of q(z|x)")
     return ax.figure
 
@@ -104,10 +87,12 @@ def manifold_figure(vae):
     return figure
 
 
-def panels(n):
-    """A figure of n axes side by side."""
+def panels(*draw):
+    """A figure of axes side by side, one for each function that draws into it."""
+    n = len(draw)
     figure = Figure(figsize=(5.2 * n, 3.8), layout=ConstrainedLayoutEngine(wspace=0.06))
-    figure.subplots(1, n)
+    for i, into in enumerate(draw, 1):
+        into(figure.add_subplot(1, n, i))
     return figure
 
 
@@ -152,9 +137,8 @@ def traverse_command(options):
 def interpolate_command(options):
     vae, _, _, images, labels = opened(options)
     x = images[first(labels, options.from_digit, options.n)]
-    x_to = images[first(labels, options.to_digit, 2 * options.n)]
-    # Of one digit the second images are others than the first.
-    x_to = x_to[options.n :] if options.from_digit == options.to_digit else x_to[: options.n]
+    same = options.from_digit == options.to_digit  # then the second images are the next ones
+    x_to = images[first(labels, options.to_digit, (1 + same) * options.n)][-options.n :]
     ax = plots.digits_ax(2 * options.n, 11)
     plots.interpolation(vae, x, x_to, ax)
     ax.set_title(f"From {options.from_digit} to {options.to_digit}: codes mixed, or pixels")
@@ -181,14 +165,12 @@ def evaluate_command(options):
 
 
 def evaluate_figure(values, labels):
-    figure = panels(2 if "accuracy" in values else 1)
-    bound, *errors = figure.axes
-    plots.by_digit(values["neg_elbo"], labels, bound)
-    bound.set_title("−ELBO: median, quartiles, and the middle 90 %")
-    bound.set_ylabel("nats an image")
-    for ax in errors:
-        plots.error_rates(values["accuracy"], labels, ax)
-        ax.set_title("Read as another digit by the classifier")
+    draw = [partial(plots.by_digit, values["neg_elbo"], labels)]
+    if "accuracy" in values:
+        draw.append(partial(plots.error_rates, values["accuracy"], labels))
+    figure = panels(*draw)
+    title = "−ELBO: median, quartiles, and the middle 90 %"
+    figure.axes[0].set(title=title, ylabel="nats an image")
     return figure
 
 

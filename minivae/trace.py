@@ -24,10 +24,12 @@ ALLOWED = 1e-10  # error of a gradient; rounding leaves some 1e-15
 class Trace:
     """All values and gradients by name, the steps of each part of the model, a Row a gradient.
 
-    A Row shows the largest entry; its error is also that along a random direction of the tensor.
+    given: the names of data, noise and parameters. A Row shows the gradient's largest entry; its
+    error is also that along a random direction.
     """
 
     config: VAEConfig
+    given: list[str]
     values: dict
     parts: dict[str, list[Step]]
     rows: dict[str, Row]
@@ -40,13 +42,6 @@ class Trace:
     def backward(self):
         steps = [step for steps in self.parts.values() for step in steps]
         return [line for step in reversed(steps) for line in step.backward]
-
-    @property
-    def given(self):
-        """The names of the arrays that no line makes: data, noise and parameters."""
-        made = {name for line in self.forward + self.backward for name in line.outputs}
-        arrays = [name for name, v in self.values.items() if np.ndim(v) and name not in made]
-        return [name for name in arrays if not name.endswith("_h[0]")]  # these are x
 
     @property
     def wrong(self):
@@ -64,12 +59,13 @@ def trace(vae, x, labels=None, seed=0):
     if vae.classifier:
         values["y"] = one_hot(labels, (len(x), config.num_classes), vae.dtype)
     values |= vae.parameters()
+    given = list(values)
     values |= {"encoder_h[0]": x, "classifier_h[0]": x, "D": config.data_dim}
     values |= {name: getattr(config, name) for name in ("beta", "classifier_weight", "var_floor")}
     if config.likelihood == "gaussian":
         values["decoder_var"] = vae.likelihood.var
 
-    traced = Trace(config, values, parts_of(vae), {})
+    traced = Trace(config, given, values, parts_of(vae), {})
     execute(traced.forward, values)
     exact = {name: v.astype(complex) if np.ndim(v) else v for name, v in values.items()}
     execute(traced.backward, values)

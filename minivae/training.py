@@ -48,7 +48,8 @@ def fit(
 
     state, of `start` or of a checkpoint, is kept up to date: with the same data, batch_size and
     seed a training goes on from it to the same bits, at the learning rate that is in it. Raises
-    DivergedError where a loss, a gradient or a weight is not finite, and OutOfMemoryError.
+    DivergedError where a loss, a gradient or a weight is not finite (looked at each step, on a GPU
+    each epoch), and OutOfMemoryError.
     """
     epochs, batch_size = integer("epochs", epochs, 0), integer("batch_size", batch_size, 1)
     seed = integer("seed", seed, 0)
@@ -182,7 +183,8 @@ def costs(vae, images, y, seed, batch_size=1000) -> dict:
         (len(images), vae.config.latent_dim), dtype=np.float32
     )
     parts = []
-    for rows in minibatches(np.arange(len(images)), batch_size):
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
         _, acts = vae.forward(images[rows], noise[rows], None if y is None else y[rows])
         parts.append(np.stack([*_terms(acts), neg_elbo(vae, acts)]).astype(np.float64))
     *values, bound = get(np.concatenate(parts, axis=1))
@@ -220,7 +222,8 @@ def _uploaded(vae, images, y):
     """Both on the model's device, a GPU's images as grey levels, uint8, where they are no more."""
     if vae.device == "cpu":
         return images, y
-    levels = np.rint(255 * images).astype(np.uint8)
+    with np.errstate(all="ignore"):  # images of an identity output may be any numbers
+        levels = np.rint(255 * images).astype(np.uint8)
     exact = np.array_equal(levels / vae.dtype.type(255), images)
     return put(levels if exact else images, vae.device), y if y is None else put(y, vae.device)
 

@@ -1,12 +1,16 @@
 """What the tests share."""
 
 import os
+import shutil
+import sys
 
 import hypothesis
 import numpy as np
 import pytest
+import standin
+import twins
 
-from minivae import datasets
+from minivae import backend, datasets, kernels
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("repeatable")
@@ -34,6 +38,72 @@ def mnist():
 def few_strokes(monkeypatch):
     """datasets.load("strokes") gives 300 training and 100 test images."""
     monkeypatch.setattr(datasets, "STROKES", {"train": (300, 0), "test": (100, 1)})
+
+
+def forget():
+    """What backend.py and kernels.py have found and made with another cupy."""
+    backend.fault.cache_clear()
+    kernels.elementwise.cache_clear()
+    kernels.row_sum.cache_clear()
+
+
+@pytest.fixture
+def no_cupy_known():
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def cupy(monkeypatch, no_cupy_known):
+    """The stand-in, without kernels, in the place of cupy."""
+    monkeypatch.setitem(sys.modules, "cupy", standin.module())
+    return sys.modules["cupy"]
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory):
+    """A compiler that knows of every kernel, so that one run makes all."""
+    compiler = standin.Compiler(tmp_path_factory.mktemp("kernels"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", standin.module(compiler))
+        patch.setattr(compiler, "dry", True)
+        forget()
+        for name in twins.NAMES:
+            given = twins.arguments(name, np.random.default_rng(0), 2, 3, "float32")
+            getattr(kernels, name)(*map(twins.on_device, given.values()))
+        forget()
+    return compiler
+
+
+@pytest.fixture(scope="session")
+def compiler(recorded):
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++ to compile the kernels for the CPU")
+    return recorded
+
+
+@pytest.fixture
+def cupy_with_kernels(monkeypatch, no_cupy_known, compiler):
+    """The stand-in, its kernels made by g++, in the place of cupy."""
+    monkeypatch.setitem(sys.modules, "cupy", standin.module(compiler))
+    return sys.modules["cupy"]
+
+
+@pytest.fixture
+def gpu(no_cupy_known):
+    """The real cupy, where there is a GPU."""
+    if backend.fault():
+        pytest.skip(backend.fault())
+    import cupy
+
+    return cupy
+
+
+@pytest.fixture(params=["stand-in", "gpu"])
+def device(request):
+    """cupy with the kernels: the stand-in, and the real one where there is a GPU."""
+    return request.getfixturevalue("gpu" if request.param == "gpu" else "cupy_with_kernels")
 
 
 def refusal(stop, capsys):

@@ -362,8 +362,6 @@ def test_what_does_not_fit_is_refused():
     ]:
         with pytest.raises(errors.DataError, match=complaint):
             call()
-    with pytest.raises(errors.DeviceError, match="tpu"):
-        VAE(SMALL, device="tpu")
     for dtype in ("float16", "foo", int):
         with pytest.raises(errors.ConfigError, match="dtype="):
             VAE(SMALL, dtype=dtype)
