@@ -120,7 +120,7 @@ def parser(defaults=True):
         "gives name, shape, smallest, mean and largest number. Beside each gradient stands the "
         "derivative by its definition, for the gradient's largest entry (the complex step, in "
         "double precision); `error` is relative, of that entry or of all moved at once along a "
-        "random direction, the larger. Exit status 1 if one is beyond 1e-10.")
+        "random direction, the larger. Exit status 1 if one is beyond 1e-8.")
     add("run", nargs="?", metavar="RUN",
         help="a run folder of minivae train [a model with weights from the seed]")
     add_model_options(add, VAEConfig.likelihood, "%(default)s")

@@ -1,6 +1,7 @@
 """`minivae trace`: the numbers are the model's own, the page is sound."""
 
 import base64
+import configparser
 import inspect
 import re
 import sys
@@ -236,6 +237,13 @@ def test_a_wrong_backward_shows_at_its_line(monkeypatch, tmp_path, capsys):
     assert len(re.findall(r'<dd class="wrong">', html)) == 6 * len(downstream)
 
 
+def test_a_slope_of_the_variance_that_forgets_the_floor_shows(monkeypatch):
+    monkeypatch.setattr(distributions, "variance_backward", lambda dvar, log_var: (
+        dvar * distributions.variance_forward(log_var, VAEConfig.var_floor)))  # fmt: skip
+    traced, _, _ = passed(VAE(VAEConfig(**SMALL), dtype="float64"))
+    assert traced.wrong[0] == "dlog_var" and 1e-6 < traced.rows["dlog_var"].error < 1e-4
+
+
 def test_one_wrong_entry_that_is_not_the_largest_shows(monkeypatch):
     def wrong(dh, h):
         da = right(dh, h)
@@ -321,10 +329,15 @@ def test_the_page_is_sound_and_alone(model):
         kind, data = image["src"].split(",")
         assert kind == "data:image/png;base64"
         assert base64.b64decode(data, validate=True).startswith(b"\x89PNG")
+    texts = {words.strip() for words in parsed.texts}
     for line in traced.forward + traced.backward:
-        assert line.equation in parsed.texts[parsed.texts.index(line.source[1]) - 5 :] or (
-            f" {line.equation}" in parsed.texts
-        )
+        assert {line.equation, line.source[1]} <= texts
+
+
+def test_the_package_carries_the_frame_of_the_page():
+    metadata = configparser.ConfigParser()
+    metadata.read(Path(__file__).parent.parent / "setup.cfg")
+    assert "page.html" in metadata["options.package_data"]["minivae"].split(", ")
 
 
 @pytest.fixture(scope="module")
