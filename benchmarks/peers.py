@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minivae import Adam
-from minivae.backend import get, put, synchronize
+from minivae.backend import get, keep_memory, put, synchronize
 from minivae.datasets import one_hot
 
 LR = 1e-3
@@ -97,6 +97,7 @@ def verify_weights(weights, exact):
 
 
 def minivae_arm(vae, batch):
+    keep_memory()  # as fit does; of the whole process, so that every arm has it
     x, eps = put(batch.x, vae.device), put(batch.eps, vae.device)
     y = rows_of_labels(vae.config, batch.labels)
     y = y if y is None else put(y, vae.device)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .backend import get, put
+from .backend import get, keep_memory, put
 from .checkpoint import TrainingState
 from .config import integer, number
 from .datasets import checked_images, checked_one_hot, minibatches
@@ -53,6 +53,7 @@ def fit(
     """
     epochs, batch_size = integer("epochs", epochs, 0), integer("batch_size", batch_size, 1)
     seed = integer("seed", seed, 0)
+    keep_memory()
     state = state or start(vae, lr, seed)
     images, y = _uploaded(vae, *_checked(vae, *_pair("train", train), of="train "))
     if test is not None:

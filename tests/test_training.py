@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import platform
 import subprocess
 import sys
 import time
@@ -358,3 +359,20 @@ def test_python_m_minivae_is_the_same_command():
         [sys.executable, "-m", "minivae", "train", "--help"], capture_output=True, text=True
     )
     assert printed.returncode == 0 and "usage: minivae train" in printed.stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+def test_a_step_of_a_large_batch_takes_no_memory_anew():
+    """In a process of its own: how much is free, and where, depends on all that went before."""
+    code = """
+import resource
+import numpy as np
+from minivae import VAE, fit
+faults = []
+images = np.random.default_rng(0).random((6000, 784), dtype=np.float32)
+count = lambda: faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+fit(VAE(), (images, np.arange(6000) % 10), epochs=2, batch_size=1000, on_step=count)
+print(max(np.diff(faults[2:6])), max(np.diff(faults[8:])))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(int(count) < 200 for count in run.stdout.split()), run.stdout
