@@ -115,18 +115,16 @@ def parser(defaults=True):
 
     add = begin(
         "trace", trace_command, "one batch through the model: every equation with its numbers",
-        "Send a few images of strokes through a model once, and print a line for each line of the "
-        "mathematics, forward and then backward: tag, equation, the line of source, and of what it "
-        "gives name, shape, smallest, mean and largest number. Beside each gradient stands the "
-        "derivative by its definition, for the gradient's largest entry (the complex step, in "
-        "double precision); `error` is relative, of that entry or of all moved at once along a "
-        "random direction, the larger. Exit status 1 if one is beyond 1e-8.")
+        "Send a few images of strokes through a model, and print each line of the mathematics, "
+        "forward and then backward: equation, line of source, and the range of what it gives. "
+        "Beside a gradient's largest entry stands the derivative by its definition (complex step, "
+        "double precision); `error` is relative, of that entry or of all moved at once in a random "
+        "direction, the larger. Exit status 1 if one is beyond 1e-8.")
     add("run", nargs="?", metavar="RUN",
         help="a run folder of minivae train [a model with weights from the seed]")
     add_model_options(add, VAEConfig.likelihood, "%(default)s")
     add("--batch-size", type=count, default=4, help="images [%(default)s]")
-    add("--seed", type=seed, default=0,
-        help="of the weights, the images and the noise [%(default)s]")
+    add("--seed", type=seed, default=0, help="of weights, images and noise [%(default)s]")
     add("--out", metavar="FILE", help="write the same as a page for a browser, such as trace.html")
 
     add = begin(

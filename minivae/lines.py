@@ -4,6 +4,7 @@ A line is a function, the names of what it takes and gives, and the line of sour
 The functions are those that the model calls, and in its order.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -77,6 +78,7 @@ def d(name):
     return f"d {name}" if "." in name or "[" in name else f"d{name}"
 
 
+@functools.wraps(layers.linear_backward)
 def linear_backward(da, x, W, b):
     dW, db = np.empty_like(W), np.empty_like(b)
     return layers.linear_backward(da, x, W, dW, db), dW, db
@@ -103,6 +105,7 @@ def cost_forward(nll, kl, beta, ce=0.0, classifier_weight=0.0):
     return beta * kl + classifier_weight * ce + nll
 
 
+@functools.wraps(VAE.forward)
 def loss_forward(cost):
     return np.mean(cost)
 
@@ -110,10 +113,6 @@ def loss_forward(cost):
 def loss_backward(cost):
     """dcost = 1 / B"""
     return np.full_like(cost, 1 / len(cost))
-
-
-linear_backward.__doc__ = layers.linear_backward.__doc__
-loss_forward.__doc__ = VAE.forward.__doc__
 
 
 def parts_of(vae):
@@ -206,9 +205,8 @@ def parts_of(vae):
     mean = step(vae.likelihood.output, "mean = heads[0]", dout, r"output\.", pixels)
     parts["decoder"] = [*decoder, *steps, heads, mean]
     if learned:
-        dhead = "d heads[1] = ddecoder_var, heads[1]"
-        var = step("variance", "decoder_var = heads[1], var_floor", dhead, owner=pixels)
-        parts["decoder"].append(var)
+        var = "decoder_var = heads[1], var_floor", "d heads[1] = ddecoder_var, heads[1]"
+        parts["decoder"].append(step("variance", *var, owner=pixels))
 
     sse = step("squared_error", "sse = x, mean", dmean, owner=pixels)
     terms = ", ".join(f"{term}, {weight}" for term, weight in weights.items())

@@ -1,7 +1,4 @@
-"""A trace as one HTML page, page.html filled in: no network, no script; pictures where it has some.
-
-The page shows the lines of forward and beside each those of backward that belong to it.
-"""
+"""A trace as one HTML page: page.html, filled in. No network, no script; some pictures."""
 
 import base64
 import io
@@ -83,8 +80,8 @@ def value_of(traced, name):
         at = f"[{', '.join(map(str, row.index))}]"
         shown |= {f"by hand, {at}": f"{row.analytic:.10e}"}
         shown |= {f"by definition, {at}": f"{row.numeric:.10e}", "error": f"{row.error:.1e}"}
-    kind = ' class="wrong"' if name in traced.wrong else ""
-    pairs = "".join(f"<div><dt>{key}</dt><dd{kind}>{x}</dd></div>" for key, x in shown.items())
+    dd = '<dd class="wrong">' if name in traced.wrong else "<dd>"
+    pairs = "".join(f"<div><dt>{key}</dt>{dd}{x}</dd></div>" for key, x in shown.items())
     shape = " × ".join(map(str, np.shape(value)))
     return (
         f'<div class="value" id="{anchor(name)}"><h4><code>{name}</code> <small>{shape}</small>'
@@ -107,8 +104,7 @@ def picture(traced, name):
     png = io.BytesIO()
     imsave(png, pixels, vmin=low, vmax=high, cmap=colours, format="png")
     data = base64.b64encode(png.getvalue()).decode()
-    height, width = pixels.shape
-    size = f'width="{2 * width}" height="{2 * height}"'
+    size = f'width="{2 * pixels.shape[1]}" height="{2 * side}"'
     about = f"{name}: {len(rows)} of {side} × {side} pixels"
     return f'<img {size} alt="{about}" src="data:image/png;base64,{data}">'
 

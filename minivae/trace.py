@@ -102,24 +102,21 @@ def moved_loss(forward, exact, name, through, theta):
 
 def table(traced):
     """The trace as text of at most 120 columns."""
-    numbers = f"{'smallest':>9} {'mean':>9} {'largest':>9}"
-    heading = f"     {'':20} {'shape':10} {numbers}"
-    texts = ["GIVEN", heading]
-    texts += [row_of(traced, name) for name in traced.given]
+    heading = f"{'':25} {'shape':10} {'smallest':>9} {'mean':>9} {'largest':>9}"
+    texts = ["GIVEN", heading, *(row_of(traced, name) for name in traced.given)]
     texts += ["", "FORWARD", heading]
     for part, steps in traced.parts.items():
         texts.append(f"  {part}")
         texts += [text for step in steps for line in step.forward for text in show(traced, line)]
     by = f"{'entry':>9} {'by hand':>14} {'by definition':>14} {'error':>8}"
     texts += ["", "BACKWARD", f"{heading} {by}"]
-    texts += [text for line in traced.backward for text in show(traced, line)]
-    return "\n".join([*texts, "", *textwrap.wrap(summary(traced), 120)])
+    texts += [text for line in traced.backward for text in show(traced, line)] + [""]
+    return "\n".join(texts + textwrap.wrap(summary(traced), 120))
 
 
 def show(traced, line):
-    place, code = line.source
     yield f"{line.tag:4} {line.equation}"
-    yield f"     {place}  {code}"
+    yield f"     {'  '.join(line.source)}"
     yield from (row_of(traced, name) for name in line.outputs)
 
 
