@@ -131,7 +131,7 @@ def row_of(traced, name):
 
 
 def extent(value):
-    return np.min(value), np.mean(value), np.max(value)
+    return [f(value) + 0.0 for f in (np.min, np.mean, np.max)]  # + 0.0: there is no −0
 
 
 def summary(traced):
