@@ -8,7 +8,7 @@ import re
 import sys
 
 from . import __version__, runs
-from .commands import gradcheck_command, lockstep_command, train_command
+from .commands import gradcheck_command, lockstep_command, trace_command, train_command
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, MinivaeError
@@ -112,6 +112,20 @@ def parser(defaults=True):
     add("--json", metavar="FILE", help="write the rows of the tables")
     add("--figure", type=png, metavar="FILE",
         help="draw the error against the step size, for the last likelihood; a PNG file")
+
+    add = begin(
+        "trace", trace_command, "one batch through the model: every equation with its numbers",
+        "Send a few images of strokes through a model, and print each line of the mathematics, "
+        "forward and then backward: equation, line of source, and the range of what it gives. "
+        "Beside a gradient's largest entry stands the derivative by its definition (complex step, "
+        "double precision); `error` is relative, of that entry or of all moved at once in a random "
+        "direction, the larger. Exit status 1 if one is beyond 1e-8.")
+    add("run", nargs="?", metavar="RUN",
+        help="a run folder of minivae train [a model with weights from the seed]")
+    add_model_options(add, VAEConfig.likelihood, "%(default)s")
+    add("--batch-size", type=count, default=4, help="images [%(default)s]")
+    add("--seed", type=seed, default=0, help="of weights, images and noise [%(default)s]")
+    add("--out", metavar="FILE", help="write the same as a page for a browser, such as trace.html")
 
     add = begin(
         "lockstep", lockstep_command,

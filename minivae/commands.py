@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import backend, datasets, gradcheck, lockstep, plots, record, runs, training
-from .checkpoint import write_atomically
+from . import backend, datasets, gradcheck, lockstep, page, plots, record, runs, trace, training
+from .checkpoint import load, write_atomically
 from .config import VAEConfig
 from .distributions import LIKELIHOODS
 from .errors import ConfigError, FileError
@@ -180,6 +180,23 @@ def lockstep_command(options):
         print("step {}: {} is the first".format(*found), f"to be further apart than {tolerance:g}")
         sys.exit(1)
     print(f"all within {tolerance:g}" if tolerance < math.inf else "no tolerance: reported only")
+
+
+def trace_command(options):
+    config = config_of(options, options.likelihood)
+    if options.run and config != VAEConfig():
+        raise ConfigError(f"{options.run} has its own model; leave out the options of one")
+    vae = load(options.run) if options.run else VAE(config, options.seed)
+    images, labels, _ = datasets.strokes(options.batch_size, options.seed)
+    traced = trace.trace(vae, images, labels if vae.classifier else None, options.seed)
+    print(trace.table(traced))
+    if options.out:
+        model = f"the model of {options.run}" if options.run else "a model not yet trained"
+        about = f"{len(images)} images go through {model}: {len(vae.theta):,} parameters."
+        write_atomically(Path(options.out), page.page(traced, about).encode())
+        print(options.out)
+    if traced.wrong:
+        sys.exit(1)
 
 
 def as_json(row):
