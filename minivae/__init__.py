@@ -19,18 +19,6 @@ def __getattr__(name):
 
 __version__ = "0.1.0"
 __all__ = [
-    "SGD",
-    "VAE",
-    "Activations",
-    "Adam",
-    "VAEConfig",
-    "datasets",
-    "errors",
-    "fit",
-    "gradcheck",
-    "likelihood",
-    "linear_gaussian",
-    "load",
-    "plots",
-    "save",
-]
+    "SGD", "VAE", "Activations", "Adam", "VAEConfig", "datasets", "errors", "fit", "gradcheck",
+    "likelihood", "linear_gaussian", "load", "plots", "save",
+]  # fmt: skip
