@@ -1,6 +1,6 @@
 """A whole variational autoencoder on one page of NumPy: forward, backward, Adam, training, samples.
 
-    python examples/00_one_page.py      10 s; −ELBO in nats an image; writes 00_one_page.png
+    python examples/00_one_page.py      5 s; −ELBO in nats an image; writes 00_one_page.png
 
 x are rings drawn here, or MNIST where MINIVAE_DATA names its folder. Encoder: q(z|x) = N(mu, var),
 prior: p(z) = N(0, I), decoder: p(x|z) = N(mean, DECODER_VAR I), a classifier: none on this page."""
@@ -15,12 +15,12 @@ D, H, J, B = 784, 128, 10, 100  # pixels, hidden units, numbers in a code, image
 DECODER_VAR, VAR_FLOOR = 0.25, 1e-5
 SHAPES = [(D, H), (H,), (H, J), (J,), (H, J), (J,), (J, H), (H,), (H, D), (D,)]  # W, b, W, b, …
 
-def views(vector):  # theta or dtheta (P,) -> its parts: who writes into a part writes into it
+def views(vector):  # theta or dtheta (P,) -> its parts; what is written into them is in it
     ends = np.cumsum([math.prod(shape) for shape in SHAPES])
     return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), SHAPES)]
 
 def sigmoid(a):
-    return 0.5 + 0.5 * np.tanh(0.5 * a)  # 1 / (1 + exp(−a)), but never too large
+    return 0.5 + 0.5 * np.tanh(0.5 * a)  # 1 / (1 + exp(−a)), without its overflow
 
 def loss_and_gradient(theta, x, eps):  # theta (P,), x (B, D), eps (B, J) of N(0, 1)
     W_e, b_e, W_mu, b_mu, W_log_var, b_log_var, W_d, b_d, W_out, b_out = views(theta)
@@ -95,6 +95,6 @@ if __name__ == "__main__":
     samples = decode(theta, rng.standard_normal((48, J), dtype=np.float32))
     rows = np.concatenate([images[:24], samples]).reshape(6, 12, 28, 28)
     plt.imshow(rows.swapaxes(1, 2).reshape(6 * 28, 12 * 28), cmap="gray")
-    plt.title("two rows of data; below, decoded z ~ N(0, I)")
+    plt.title("two rows of data, then samples: z ~ N(0, I), decoded")
     plt.axis("off")
     plt.savefig("00_one_page.png", dpi=140, bbox_inches="tight")
