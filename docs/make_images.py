@@ -1,21 +1,58 @@
-"""The README's pictures, from two runs on MNIST."""
+"""The pictures of the README and of examples/README.md, from runs on MNIST: about half an hour.
 
+    MINIVAE_DATA=DIR python docs/make_images.py [NAME …]
+
+NAME: epochs, manifold, or the number of an example, such as 05; without one, all.
+"""
+
+import io
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from PIL import Image  # matplotlib stands on it
 
-from minivae.cli import main
-
-PICTURES = {  # of which run
+ROOT = Path(__file__).parent.parent
+RUNS = {  # the options of a run, and of which of its figures
     "epochs": "",
     "manifold": "--latent 2 --no-classifier --likelihood bernoulli --hidden 500 --activation relu",
 }
-FOLDER = Path(__file__).parent / "images"
+LARGEST = {"epochs": 200_000, "manifold": 200_000}  # bytes; else 150,000
 
-for name, options in PICTURES.items():
-    with tempfile.TemporaryDirectory() as folder:
-        main(["train", "mnist", *options.split(), "--out", f"{folder}/run"])
-        picture = Image.open(f"{folder}/run/figures/{name}.png").convert("L")
-    picture.quantize(24).save(FOLDER / f"{name}.png", optimize=True)
-    print(FOLDER / f"{name}.png")
+
+def of_a_run(name, folder):
+    train = [sys.executable, "-m", "minivae", "train", "mnist", *RUNS[name].split()]
+    subprocess.run([*train, "--out", folder / "run"], check=True)
+    return folder / "run" / "figures" / f"{name}.png"
+
+
+def of_an_example(script, folder):
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    subprocess.run([sys.executable, script], cwd=folder, env=env, check=True)
+    return folder / f"{script.stem}.png"
+
+
+def small(picture, largest):
+    """A PNG of at most so many bytes: with fewer colours, then with fewer pixels."""
+    picture = picture.convert("RGB")
+    while True:
+        for colours in (64, 32, 16):
+            file = io.BytesIO()
+            picture.quantize(colours).save(file, "PNG", optimize=True)
+            if file.tell() <= largest:
+                return file.getvalue()
+        picture = picture.resize([9 * side // 10 for side in picture.size], Image.Resampling.LANCZOS)
+
+
+scripts = {path.stem[:2]: path for path in sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))}
+for name in sys.argv[1:] or [*RUNS, *scripts]:
+    with tempfile.TemporaryDirectory() as temporary:
+        make, what = (of_a_run, name) if name in RUNS else (of_an_example, scripts[name])
+        found = make(what, Path(temporary))
+        png = small(Image.open(found), LARGEST.get(name, 150_000))
+    path = ROOT / "docs" / "images" / found.name
+    path.write_bytes(png)
+    print(path, len(png))
