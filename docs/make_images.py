@@ -44,7 +44,8 @@ def small(picture, largest):
             picture.quantize(colours).save(file, "PNG", optimize=True)
             if file.tell() <= largest:
                 return file.getvalue()
-        picture = picture.resize([9 * side // 10 for side in picture.size], Image.Resampling.LANCZOS)
+        size = [9 * side // 10 for side in picture.size]
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
 
 
 scripts = {path.stem[:2]: path for path in sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))}
