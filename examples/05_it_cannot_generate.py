@@ -75,7 +75,7 @@ for name, model in (("autoencoder", plain), ("VAE", vae)):
     hold_distances("    N(0, I)", made)
     saved[f"{name}: from their codes"] = back[:10]
     unsaved[f"{name}: from z ~ N(0, I)"] = made[:10]
-    unsaved["nearest real digits" + " " * len(unsaved)] = test[nearest(made[:10], test)[1]]
+    unsaved[f"{name}: nearest real digits"] = test[nearest(made[:10], test)[1]]
 
 # %% The picture
 pictures = saved | {"": np.full_like(test[:10], np.nan)} | unsaved

@@ -63,7 +63,8 @@ for row, (kind, cost) in enumerate(costs.items()):
     height = np.histogram(cost, edges)[0]
     right.stairs(-row + 0.75 * height / height.max(), edges, baseline=-row, fill=True, color=BLUE)
     place = max(np.quantile(cost, 0.995), np.mean(cost) + 8)
-    right.text(place + 6, -row + 0.2, f"{kind}: {np.mean(cost):.0f}")
+    behind = {"color": "white", "pad": 1}
+    right.text(place + 6, -row + 0.2, f"{kind}: {np.mean(cost):.0f}", bbox=behind)
 right.axvline(np.mean(costs["digits"]), color="black", linestyle=":", linewidth=1)
 right.set_xlim(120, 690)
 right.set_ylim(-5.1, 1)
