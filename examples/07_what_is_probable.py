@@ -44,8 +44,8 @@ EXPECTED = {
     "strokes": (220.2, 241.3, 289.0, 367.3, 547, 213.7),
     "strokes quick": (229.5, 247.5, 280.7, 369.8, 536, 227.4),
 }
-# Four times the spread of the seeds 0, 1, 2, the same for the last three protocols: it is large
-# where the model has never been.
+# About four times the spread of seeds (three, of strokes two), the same for the last three
+# protocols: it is large where the model has never been.
 WITHIN = (2, 3, 4, 12, 12, 4) if PROTOCOL == "mnist" else (3, 4, 6, 12, 50, 14)
 for (kind, cost), expected, within in zip(costs.items(), EXPECTED[PROTOCOL], WITHIN):
     numbers.hold(f"{kind}: −ELBO, nats an image", np.mean(cost), expected, within)
