@@ -9,7 +9,7 @@ and are close to one after an epoch. Then some pay: knowing them to within a sma
 squared error than it costs in KL. Their σ falls again; the others stay at one, and are as good as
 not there. At σ = 1 of the decoder a squared error is cheap, and not many are worth their price.
 
-40 seconds, with MINIVAE_FAST=1 four.
+20 seconds, with MINIVAE_FAST=1 three.
 """
 
 import numpy as np

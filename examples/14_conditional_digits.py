@@ -8,13 +8,13 @@ the classifier says the digit, the encoder the style. From a code and a digit of
 image: one style writes all ten.
 
 The gradient of the reconstruction runs through the softmax into the classifier, and bends it: its
-ten numbers reach the decoder and cost nothing, so they come to carry style too. That side channel
-lowers nll + KL a little, and nearly doubles the classifier's errors; label_gradient=False closes
-it. With either, nll + KL is no bound. −ELBO is one, for it pays for the class, and turns the order
-round: the open model, which looked best, is the worst of three. Yet more of its samples are read as
-the digit asked for, by a classifier that no decoder has bent: the closed model's.
+ten numbers reach the decoder and cost nothing, so they come to carry style too. On MNIST that side
+channel lowers nll + KL a little, and nearly doubles the classifier's errors; label_gradient=False
+closes it. With either, nll + KL is no bound. −ELBO is one, for it pays for the class, and turns the
+order round: the open model, which looked best, is the worst of three. Yet more of its samples are
+read as the digit asked for, by a classifier that no decoder has bent: the closed model's.
 
-100 seconds, with MINIVAE_FAST=1 four.
+70 seconds, with MINIVAE_FAST=1 three.
 """
 
 import numpy as np

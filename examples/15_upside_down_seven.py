@@ -12,7 +12,7 @@ do, and are less probable; the codes of the others do not explain them at all.
 For each test image the code that explains it best is looked for by gradient ascent on log p(x|z)
 from the encoder's mean, with the decoder's own backward: it gives ∂/∂z as readily as ∂/∂θ.
 
-20 seconds, with MINIVAE_FAST=1 four.
+15 seconds, with MINIVAE_FAST=1 three.
 """
 
 import math
@@ -31,7 +31,7 @@ SEED = 0
 RARE = 10 if QUICK else 20  # one in so many is turned
 SCHEDULE = {"epochs": 40, "lr": 5e-3, "batch_size": 50} if QUICK else {"epochs": 150, "lr": 3e-3}
 # (expected, within) for each of story.PROTOCOLS: the mean over seeds and four of their standard
-# deviations; five seeds of the quick ones, three of those in full, and then at least 2 %.
+# deviations; five seeds of the quick ones, three of those in full, there at least 2 %.
 EXPECTED = {
     "upright: log p(x|z)": ((-218.1, 4.4), (-223.7, 4.5), (-201.3, 4.1), (-201.9, 4.1)),
     "upright: log p(z)": ((-2.9, 0.2), (-2.8, 0.2), (-2.8, 0.1), (-2.9, 0.3)),

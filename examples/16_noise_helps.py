@@ -13,7 +13,7 @@ spread of the codes, gives an image that is moved less. All numbers are squared 
 samples, the squared distance of each to the real test digit nearest to it, and of each test digit
 to the sample nearest to it.
 
-25 seconds, with MINIVAE_FAST=1 four.
+15 seconds, with MINIVAE_FAST=1 three.
 """
 
 import numpy as np
@@ -28,16 +28,16 @@ SEED = 0
 LATENT = 20
 EPOCHS = 30 if QUICK else 200
 # (expected, within) for each of story.PROTOCOLS: the mean over seeds and four of their standard
-# deviations; five seeds of the quick ones, two of those in full, there at least 2 %.
+# deviations; five seeds of the quick ones, two or three of those in full, there at least 2 %.
 EXPECTED = {
     "autoencoder: training images": ((3.75, 0.2), (15.7, 1.3), (1.49, 0.1), (8.5, 1.2)),
-    "autoencoder: test images": ((17.9, 0.6), (21.4, 1.1), (4.5, 0.25), (9.8, 1.0)),
+    "autoencoder: test images": ((17.8, 0.7), (21.4, 1.1), (4.5, 0.25), (9.8, 1.0)),
     "autoencoder: what half a σ adds": ((14.0, 1.0), (6.6, 0.9), (13.4, 0.8), (7.2, 1.0)),
-    "autoencoder: sample to nearest digit": ((51.6, 5.5), (88.8, 5.9), (54.8, 8.1), (89.3, 3.4)),
-    "autoencoder: digit to nearest sample": ((50.2, 3.6), (62.2, 5.6), (47.5, 4.3), (56.8, 3.5)),
+    "autoencoder: sample to nearest digit": ((53, 11), (88.8, 5.9), (54.8, 8.1), (89.3, 3.4)),
+    "autoencoder: digit to nearest sample": ((51.4, 9), (62.2, 5.6), (47.5, 4.3), (56.8, 3.5)),
     "VAE: training images": ((4.8, 0.2), (17.9, 1.6), (2.15, 0.2), (10.5, 1.4)),
     "VAE: test images": ((14.6, 0.4), (22.8, 2.2), (4.4, 0.2), (11.5, 1.1)),
-    "VAE: what half a σ adds": ((9.1, 0.6), (4.15, 0.6), (7.8, 1.4), (4.4, 0.6)),
+    "VAE: what half a σ adds": ((9.0, 0.7), (4.15, 0.6), (7.8, 1.4), (4.4, 0.6)),
     "VAE: sample to nearest digit": ((33.7, 0.7), (46.7, 7.1), (23.5, 1.7), (39.3, 2.8)),
     "VAE: digit to nearest sample": ((33.8, 0.7), (34.9, 1.4), (21.0, 1.7), (24.4, 0.5)),
 }
