@@ -94,9 +94,10 @@ for std, x, y in zip(by_std, rate, distortion):
 for beta, (_, means) in by_beta.items():
     curve.plot(means["kl"], means["sse"], "x", color=plots.ORANGE, markersize=11)
     where = (means["kl"], means["sse"])
-    curve.annotate(f"β = {beta}", where, (-40, -16), textcoords="offset points")
+    style = {"textcoords": "offset points", "color": plots.ORANGE}
+    curve.annotate(f"β = {beta}", where, (7, 18), **style)
 curve.plot([], [], "x", color=plots.ORANGE, markersize=11, label="σ = 0.5, and β as written")
-curve.margins(x=0.1, y=0.12)
+curve.margins(x=0.1, y=0.2)
 curve.set_xlim(right=1.25 * max(rate))
 curve.set_xlabel("rate: KL, nats an image")
 curve.set_ylabel("distortion: squared error an image")
