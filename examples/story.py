@@ -16,6 +16,7 @@ from minivae import datasets, plots
 QUICK = os.environ.get("MINIVAE_FAST") == "1"
 DATA = "mnist" if os.environ.get("MINIVAE_DATA") else "strokes"
 PROTOCOL = f"{DATA} quick" if QUICK else DATA
+PROTOCOLS = ("mnist", "mnist quick", "strokes", "strokes quick")
 
 
 def load(train=None, test=None):
@@ -27,17 +28,24 @@ def load(train=None, test=None):
 class Numbers:
     """Numbers beside those expected; leave() exits with 1 where one was missed."""
 
-    def __init__(self):
+    def __init__(self, data=DATA):
+        self.protocol = PROTOCOL.replace(DATA, data)  # of an example that has data of its own
         self.missed = []
-        print(f"protocol: {PROTOCOL}\n{'':44} {'here':>12} {'expected':>12}")
+        print(f"protocol: {self.protocol}\n{'':44} {'here':>12} {'expected':>12}")
 
     def hold(self, what, value, expected, within):
         """Print the value; it has to be expected ± within. Either may be a dict by protocol."""
-        expected, within = (x[PROTOCOL] if isinstance(x, dict) else x for x in (expected, within))
+        pair = expected, within
+        expected, within = (x[self.protocol] if isinstance(x, dict) else x for x in pair)
         verdict = "" if abs(value - expected) <= within else "  MISSED"
         print(f"{what:44} {value:12.5g} {expected:12.5g} ± {within:.2g}{verdict}")
         if verdict:
             self.missed.append(what)
+
+    def hold_all(self, found, table):
+        """found {what: value}, table {what: (expected, within) for each of PROTOCOLS}."""
+        for what, value in found.items():
+            self.hold(what, value, *table[what][PROTOCOLS.index(self.protocol)])
 
     def leave(self):
         if self.missed:

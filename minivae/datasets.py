@@ -135,14 +135,16 @@ def checked_one_hot(name, labels, shape, dtype):
     return y
 
 
-def strokes(n, seed=0):
+def strokes(n, seed=0, speed=False):
     """n digits written by a hand that varies -> images (n, 784), labels (n,), factors.
 
     Images are float32 in [0, 1] in steps of 1/255, white on black, 28 × 28 rows of pixels, digits
     in equal numbers. factors is {name: (n,) float32}, all drawn from the seed, independently:
     slant (tangent of the lean to the right), width and height (1 is the template's), rotation
     (radians, clockwise), thickness (pixels), wobble (pixels of a smooth bending), offset_x and
-    offset_y (pixels, right and down).
+    offset_y (pixels, right and down). speed=True adds one, speed (standard deviations), that drives
+    two: who writes fast slants and thins at once. slant and thickness keep their means and spreads
+    and correlate at −0.9; all else is as without it.
     """
     n, seed = integer("n", n, 1), integer("seed", seed, 0)
     rng = np.random.default_rng(seed)
@@ -151,12 +153,18 @@ def strokes(n, seed=0):
     def normal(mean, std):
         return np.clip(rng.normal(mean, std, n), mean - 2 * std, mean + 2 * std).astype("f4")
 
-    factors = {
-        "slant": normal(0.12, 0.16), "width": normal(1, 0.13), "height": normal(1, 0.08),
-        "rotation": normal(0, 0.08), "thickness": normal(2.7, 0.5), "wobble": normal(0.5, 0.2),
-        "offset_x": normal(0, 0.7), "offset_y": normal(0, 0.7),
+    spreads = {
+        "slant": (0.12, 0.16), "width": (1, 0.13), "height": (1, 0.08), "rotation": (0, 0.08),
+        "thickness": (2.7, 0.5), "wobble": (0.5, 0.2), "offset_x": (0, 0.7), "offset_y": (0, 0.7),
     }  # fmt: skip
+    factors = {name: normal(*spread) for name, spread in spreads.items()}
     phases = rng.uniform(0, 2 * math.pi, (n, 2)).astype("f4")
+    if speed:  # drawn last, so that nothing else changes
+        factors["speed"] = normal(0, 1)
+        for name, sign in (("slant", 1), ("thickness", -1)):
+            mean, std = spreads[name]
+            own = math.sqrt(0.1) * (factors[name] - mean)
+            factors[name] = mean + sign * math.sqrt(0.9) * std * factors["speed"] + own
     images = np.empty((n, 784), np.float32)
     for rows in minibatches(np.arange(n), 500):
         hand = {name: values[rows, None] for name, values in factors.items()}

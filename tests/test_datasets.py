@@ -104,6 +104,22 @@ def test_factors_are_independent(sheet):
     assert abs(correlation).max() < 5 / np.sqrt(4000)
 
 
+def test_speed_drives_slant_and_thickness_and_leaves_the_rest(sheet):
+    images, labels, factors = datasets.strokes(4000, seed=3, speed=True)
+    assert list(factors) == [*sheet[2], "speed"]
+    assert np.array_equal(labels, sheet[1]) and not np.array_equal(images, sheet[0])
+    for name, values in sheet[2].items():
+        error = values.std() / np.sqrt(4000)  # of a mean; of a spread it is less than this
+        if name not in ("slant", "thickness"):
+            assert np.array_equal(factors[name], values)
+        assert factors[name].mean() == pytest.approx(values.mean(), abs=5 * error)
+        assert factors[name].std() == pytest.approx(values.std(), abs=5 * error)
+    slant, thickness, speed = (factors[name] for name in ("slant", "thickness", "speed"))
+    assert np.corrcoef(slant, thickness)[0, 1] == pytest.approx(-0.9, abs=0.02)
+    assert np.corrcoef(slant, speed)[0, 1] > 0.9 and np.corrcoef(thickness, speed)[0, 1] < -0.9
+    assert images.dtype == np.float32 and slant.dtype == np.float32
+
+
 def test_minibatches_hold_every_row_once_and_the_last_may_be_smaller():
     batches = datasets.minibatches(np.arange(10), 4)
     assert [batch.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
