@@ -228,6 +228,7 @@ class VAE:
         z = np.random.default_rng(seed).standard_normal((n, J), dtype=np.float32)
         if digit is None and not K:
             return self.decode(z)
+        # One-hot, where training had soft probabilities: docs/slips.md measures the difference.
         labels = np.arange(n) % K if digit is None else np.full(n, digit)
         return self.decode(z, one_hot(labels, (n, K), self.dtype, self.device))
 
