@@ -29,9 +29,7 @@ def of_a_run(name, folder):
 
 
 def of_an_example(script, folder):
-    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
-    subprocess.run([sys.executable, script], cwd=folder, env=env, check=True)
+    subprocess.run([sys.executable, script], cwd=folder, check=True)
     return folder / f"{script.stem}.png"
 
 
@@ -39,7 +37,7 @@ def small(picture, largest):
     """A PNG of at most so many bytes: with fewer colours, then with fewer pixels."""
     picture = picture.convert("RGB")
     while True:
-        for colours in (64, 32, 16):
+        for colours in (256, 128, 64, 32, 16):
             file = io.BytesIO()
             picture.quantize(colours).save(file, "PNG", optimize=True)
             if file.tell() <= largest:
@@ -48,6 +46,9 @@ def small(picture, largest):
         picture = picture.resize(size, Image.Resampling.LANCZOS)
 
 
+if not os.environ.get("MINIVAE_DATA") or "MINIVAE_FAST" in os.environ:
+    sys.exit("MINIVAE_DATA has to name the folder of MNIST's files, and MINIVAE_FAST not to be set")
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 scripts = {path.stem[:2]: path for path in sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))}
 for name in sys.argv[1:] or [*RUNS, *scripts]:
     with tempfile.TemporaryDirectory() as temporary:

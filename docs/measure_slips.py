@@ -173,8 +173,9 @@ def optimiser(data):
 
 def curve(data, images=1000, draws=20):
     vae, history = data.article
-    yield "training set, the curve's last point", history[-1]["train_loss_auto_encode"]
-    yield "test set", history[-1]["test_loss_auto_encode"]
+    train, test = (history[-1][f"{split}_loss_auto_encode"] for split in ("train", "test"))
+    yield "test set", test
+    yield "more on the training set, the curve's last point", train - test
     few = [part[:images] for part in data.test]
     each = [terms(vae, *few, seed=seed)["loss_auto_encode"] for seed in range(draws)]
     yield "spread of one image's loss over draws of ε", np.sqrt(np.mean(np.var(each, axis=0)))
@@ -186,8 +187,12 @@ def side_channel(data, images=100, samples=1000):
     yield "nll + KL", history[-1]["test_loss_auto_encode"]
     yield "−ELBO, which pays for the class", history[-1]["test_neg_elbo"]
     few = [part[:images] for part in data.test]
-    yield "nll + KL of the first 100", evaluate(vae, *few)["loss_auto_encode"]
-    yield "−log p(x) of these, by 1,000 samples each", -estimate_log_p(vae, few[0], samples).mean
+    loss = evaluate(vae, *few)["loss_auto_encode"]
+    yield "nll + KL of the first 100", loss
+    yield (
+        "by how much −log p(x) of these, by 1,000 samples each, lies above it",
+        -estimate_log_p(vae, few[0], samples).mean - loss,
+    )
 
 
 def soft_and_hard(data):
@@ -195,13 +200,11 @@ def soft_and_hard(data):
     images, labels = data.test
     mu, _ = vae.encode(images)
     probs = vae.classify(images)
-    for name, code in (
-        ("the soft probabilities", probs),
-        ("one-hot, the most probable class", np.argmax(probs, axis=1)),
-        ("one-hot, the label", labels),
-    ):
-        y = code if code.ndim == 2 else one_hot(code, probs.shape)
-        yield f"nll at z = μ with {name}", np.mean(vae.nll(images, mu, y), dtype=np.float64)
+    soft = np.mean(vae.nll(images, mu, probs), dtype=np.float64)
+    yield "nll at z = μ with the soft probabilities", soft
+    for name, code in (("the most probable class", np.argmax(probs, axis=1)), ("the label", labels)):
+        nll = vae.nll(images, mu, one_hot(code, probs.shape))
+        yield f"more with one-hot, {name}", np.mean(nll, dtype=np.float64) - soft
     yield "largest probability, the mean", np.mean(np.max(probs, axis=1))
 
 

@@ -32,7 +32,7 @@ vae = vae.astype("float64")
 
 # %% Three densities over a grid of codes. The sum over such a grid is exact to rounding
 z = np.linspace(-14, 14, 4001)[:, None]
-dz = z[1, 0] - z[0, 0]
+width = z[1, 0] - z[0, 0]
 
 
 def log_normal(mu, var):
@@ -41,17 +41,17 @@ def log_normal(mu, var):
 
 
 def log_posterior(x):
-    """log p(x|z), log p(x) = log ∫ p(x|z) p(z) dz, and log p(z|x), by Bayes' rule."""
+    """log p(x|z), log p(x) = log ∫ p(x|z) p(z) width, and log p(z|x), by Bayes' rule."""
     log_p_x_z = -vae.nll(np.repeat(x[None].astype(float), len(z), axis=0), z)
     joint = log_p_x_z + log_normal(0, 1)
-    log_p_x = np.max(joint) + math.log(np.sum(np.exp(joint - np.max(joint))) * dz)
+    log_p_x = np.max(joint) + math.log(np.sum(np.exp(joint - np.max(joint))) * width)
     return log_p_x_z, log_p_x, joint - log_p_x
 
 
 def sides(log_p_x_z, log_p_z_x, mu, var):
     """The ELBO and KL[q ‖ p(z|x)] of q = N(mu, var)."""
     log_q = log_normal(mu, var)
-    q = np.exp(log_q) * dz
+    q = np.exp(log_q) * width
     elbo = np.sum(q * log_p_x_z) - gaussian_kl_forward(np.array([[mu]]), np.array([[var]]))[0]
     return elbo, np.sum(q * (log_q - log_p_z_x))
 
@@ -76,7 +76,7 @@ log_p_x_z, log_p_x, log_p_z_x = log_posterior(test[chosen])
 mu, var = (float(value[0, 0]) for value in vae.encode(test[[chosen]].astype(float)))
 formula = gaussian_kl_forward(np.array([[mu]]), np.array([[var]]))[0]
 log_ratio = log_normal(mu, var) - log_normal(0, 1)
-by_grid = np.sum(np.exp(log_normal(mu, var)) * dz * log_ratio)
+by_grid = np.sum(np.exp(log_normal(mu, var)) * width * log_ratio)
 numbers.hold("KL[q ‖ p(z)] by the grid", by_grid, formula, 1e-10)
 for n in (100, 10_000, 1_000_000):
     eps = np.random.default_rng(0).standard_normal((n, 1))
@@ -96,7 +96,7 @@ curves = {
     "posterior p(z|x)": (log_p_z_x, "-"),
     "encoder's q(z|x)": (log_normal(mu, var), "--"),
 }
-for (name, (log_p, style)), colour in zip(curves.items(), ("black", BLUE, ORANGE, digit_grid)):
+for (name, (log_p, style)), colour in zip(curves.items(), ("black", BLUE, ORANGE)):
     left.plot(z, np.exp(log_p), style, color=colour, label=name)
 left.set_xlim(-4, 4)
 left.set_ylim(0, 1.45 * max(np.exp(log_p).max() for log_p, _ in curves.values()))

@@ -13,10 +13,10 @@ not there. At σ = 1 of the decoder a squared error is cheap, and not many are w
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 from story import DATA, QUICK, Numbers, load, save
 
 from minivae import VAE, VAEConfig, fit, plots
-from minivae.runs import panels
 
 SEED = 0
 LATENT = 20
@@ -69,8 +69,8 @@ numbers = Numbers()
 numbers.hold_all(found, EXPECTED)
 
 # %% The picture: the way of each σ, what each dimension says, and σ image by image.
-figure = panels(3)
-way, bars, histogram = figure.axes
+figure = Figure(figsize=(15.6, 3.8), layout="constrained")
+way, bars, histogram = figure.subplots(1, 3)
 for j, values in enumerate(np.array(course).T):
     alive = {"color": plots.BLUE, "linewidth": 1.8} if live[j] else {"color": "grey"}
     way.plot(values, linestyle="-" if live[j] else ":", **alive)

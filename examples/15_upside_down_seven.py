@@ -6,8 +6,8 @@ p(x) = ∫ p(x|z) p(z) dz has two factors. A code z can explain an image x well,
 itself be improbable, log p(z): then x is improbable too. Here a model with two latent numbers sees
 sevens, one in twenty of them upside down (one in ten, where it is to be quick), and learns to draw
 both. But the middle of the plane, where p(z) is high, goes to what is frequent: the upside-down
-sevens have to live further out. Their own codes explain them nearly as well as those of the others
-do, and are less probable; the codes of the others do not explain them at all.
+sevens have to live further out. Their own codes explain them a little less well than those of the
+others do, and are less probable; the codes of the others do not explain them at all.
 
 For each test image the code that explains it best is looked for by gradient ascent on log p(x|z)
 from the encoder's mean, with the decoder's own backward: it gives ∂/∂z as readily as ∂/∂θ.
@@ -105,7 +105,7 @@ for name, (colour, marker, label) in markers.items():
     factors.scatter(log_z, log_x, s=30, marker=marker, color=colour, linewidths=0.2, label=label)
 plane.set_title("Codes of test images; circles: log p(z)")
 plane.set(xlabel="z[0]", ylabel="z[1]", aspect="equal")
-factors.set_title("Explained nearly as well, by rarer codes")
+factors.set_title("Explained by its own code, and how rare that is")
 factors.set(xlabel="log p(z), nats", ylabel="log p(x|z), nats")
 factors.legend()
 few = slice(0, 6)

@@ -10,7 +10,7 @@ take one factor each, for N(0, I) looks the same from every side. Slant and thic
 that is mostly theirs; width shares one with height, and another seed divides them otherwise.
 
 The second hand has one more factor: who writes fast slants and thins at once. Now the number that
-found slant is the one that found thickness, and no training can tell the two apart, for in these
+found slant is the one that found thickness, and says little of either alone, for in these
 data they are nearly one. Moved along it, an eight goes from upright and thick to slanted and thin.
 
 20 seconds, with MINIVAE_FAST=1 three. Always on strokes, for of MNIST nobody knows the factors.

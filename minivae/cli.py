@@ -119,7 +119,7 @@ def parser(defaults=True):
         "forward and then backward: equation, line of source, and the range of what it gives. "
         "Beside a gradient's largest entry stands the derivative by its definition (complex step, "
         "double precision); `error` is relative, of that entry or of all moved at once in a random "
-        "direction, the larger. Exit status 1 if one is beyond 1e-8.")
+        "direction, the larger. Exit status 1 if one is beyond 1e-10.")
     add("run", nargs="?", metavar="RUN",
         help="a run folder of minivae train [a model with weights from the seed]")
     add_model_options(add, VAEConfig.likelihood, "%(default)s")

@@ -18,7 +18,7 @@ from .lines import Step, parts_of
 from .report import Row
 
 # Rounding leaves some 1e-15, but of p − y more where the classifier is sure: 1e-16 / (1 − p).
-ALLOWED = 1e-8
+ALLOWED = 1e-10
 
 
 @dataclass

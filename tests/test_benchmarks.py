@@ -70,8 +70,8 @@ def test_the_order_is_reversed_every_other_round(timer, clock):
     options = SimpleNamespace(rounds=3, pause=0.3, calls=2)
     waits = {"b": lambda: clock.events.append("wait")}
     timer.time_arms(arms, options, waits)
-    a = ["pause", "a", "a"]
-    b = ["pause", "wait", "b", "b", "wait"]  # before the clock starts, and before it stops
+    a = ["pause", "a", "a", "a"]  # the first wakes its threads
+    b = ["pause", "b", "wait", "b", "b", "wait"]  # before the clock starts, and before it stops
     assert clock.events == [*b, *a, *a, *b, *b, *a, *a, *b]
 
 
