@@ -202,7 +202,8 @@ def soft_and_hard(data):
     probs = vae.classify(images)
     soft = np.mean(vae.nll(images, mu, probs), dtype=np.float64)
     yield "nll at z = μ with the soft probabilities", soft
-    for name, code in (("the most probable class", np.argmax(probs, axis=1)), ("the label", labels)):
+    codes = {"the most probable class": np.argmax(probs, axis=1), "the label": labels}
+    for name, code in codes.items():
         nll = vae.nll(images, mu, one_hot(code, probs.shape))
         yield f"more with one-hot, {name}", np.mean(nll, dtype=np.float64) - soft
     yield "largest probability, the mean", np.mean(np.max(probs, axis=1))
