@@ -200,3 +200,8 @@ def test_the_slips_that_take_seconds_have_their_numbers(mnist):
 def test_the_command_refuses_a_part_that_is_none(capsys):
     with pytest.raises(SystemExit, match="no such part: kl"):
         slips().main(["kl"])
+
+
+@pytest.mark.slow
+def test_all_slips_have_their_numbers_on_mnist(mnist):
+    slips().main([])
