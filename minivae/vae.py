@@ -195,6 +195,9 @@ class VAE:
         copy.theta[...] = backend.put(backend.get(self.theta), copy.device)
         return copy
 
+    def __deepcopy__(self, memo):
+        return self.to(self.device)  # its parameters are views of its own theta
+
     def encode(self, x):
         """x (n, D) -> mu, var (n, J): q(z|x) = N(mu, var)."""
         x = as_images("x", x, (None, self.config.data_dim), self.dtype, self.device)

@@ -367,3 +367,13 @@ def test_what_does_not_fit_is_refused():
             VAE(SMALL, dtype=dtype)
     with pytest.raises(errors.ConfigError, match="no classifier"):
         plain.classify(x)
+
+
+def test_a_deep_copy_has_weights_of_its_own():
+    vae = VAE(SMALL)
+    twin = copy.deepcopy(vae)
+    twin.theta += 1
+    assert np.array_equal(twin.theta, vae.theta + 1)
+    for name, W in twin.parameters().items():
+        assert np.array_equal(W, vae.parameters()[name] + 1)
+        assert np.shares_memory(twin.gradients()[name], twin.dtheta)
