@@ -79,8 +79,9 @@ def importance_estimate(log_w):
     """(E26)  log p̂(x) = log 1/S Σ_s w_s,  its standard error √(1/n_eff − 1/S),
           n_eff = (Σ_s w_s)² / Σ_s w_s²
 
-    log_w (n, S) -> log_p, standard_error, effective_samples, each (n,). E[log p̂] ≤ log p(x), the
-    ELBO where S = 1. The standard error is that of p̂ relative to p̂: to first order of log p̂.
+    log_w (n, S) -> log_p, standard_error, effective_samples, each (n,). E[log p̂] ≤ log p(x); for
+    one sample of q, without classes, it is the ELBO. The standard error is that of p̂ relative to
+    p̂: to first order of log p̂.
     Source: Burda, Grosse, Salakhutdinov 2016, equation 8; n_eff: Kong 1992, "A note on importance
     sampling using standardized weights".
     """
