@@ -105,7 +105,7 @@ for ax, std in zip(fruit, (0.01, 0.001)):
     ax.set_yticks([])
     ax.set_ylim(0, 1.5 * NormalDist(0, std).pdf(0))
     ax.legend(loc="upper center")
-fruit[0].set_ylabel("density of what is read")
+fruit[0].set_ylabel("density of what is read, to the same height")
 std = np.logspace(-3, 1, 60)
 right.semilogx(std, [bits(s) for s in std], color=BLUE)
 for s in EXPECTED:

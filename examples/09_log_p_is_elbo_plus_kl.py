@@ -112,7 +112,7 @@ right.fill_between(means, elbos, elbos + gaps, color=ORANGE, alpha=0.5, label="K
 right.plot(means, elbos + gaps, "k", linewidth=2, label="their sum: log p(x), always")
 right.axvline(mu, color="black", linestyle="--", linewidth=1, label="where the encoder puts q")
 right.set_ylim(low, log_p_x + 0.45 * (log_p_x - low))
-right.set_title("q is moved: the sum is not")
+right.set_title("q moves, log p(x) stays")
 right.set_xlabel("mean of q")
 right.set_ylabel("nats")
 right.legend(loc="upper center", ncols=2, fontsize="small")
