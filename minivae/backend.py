@@ -117,7 +117,7 @@ def keep_memory():
     """Have this process keep the memory that it frees, for its next step.
 
     By default glibc gives large arrays back to the system, and every step then takes them anew,
-    page by page: from batch 1,000 on that is a quarter of its time, or more.
+    page by page: from batch 1,000 on that is a seventh to a half of its time.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

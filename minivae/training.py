@@ -84,8 +84,8 @@ def fit(
             for rows, eps in batches[state.batches :]:
                 with _memory(f"a batch of {len(rows)} images"):
                     acts = _step(vae, state, images[rows], eps, None if y is None else y[rows])
-                    terms = np.stack(_terms(acts))
-                    state.sums = state.sums + np.sum(terms, axis=1, dtype=np.float64)
+                    each = np.stack(_terms(acts))
+                    state.sums = state.sums + np.sum(each, axis=1, dtype=np.float64)
                 state.batches += 1
                 state.seconds = time.perf_counter() - began
                 bar.update(len(rows))
