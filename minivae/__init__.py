@@ -1,17 +1,23 @@
 """minivae: the variational autoencoder written out by hand in NumPy."""
 
 import importlib
+import sys
 
-from . import datasets, errors, gradcheck, likelihood, linear_gaussian
-from .checkpoint import load, save
+from . import datasets, errors, gradcheck
 from .config import VAEConfig
+from .devices import readable as readable  # with every file that is registered there
+from .evidence import likelihood, linear_gaussian
 from .optim import SGD, Adam
+from .runs.checkpoint import load, save
 from .training import fit
 from .vae import VAE, Activations
 
+# `from minivae.likelihood import …` is what scripts written for version 0.1 say.
+sys.modules |= {f"{__name__}.{m.__name__.split('.')[-1]}": m for m in (likelihood, linear_gaussian)}
+
 
 def __getattr__(name):
-    """minivae.plots, for which matplotlib is only now imported."""
+    """minivae.plots, which imports matplotlib, is imported when it is first used."""
     if name != "plots":
         raise AttributeError(f"module 'minivae' has no attribute {name!r}")
     return importlib.import_module(".plots", __name__)

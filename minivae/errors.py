@@ -1,16 +1,16 @@
-"""What every refusal of minivae is, beside the built-in exception that fits."""
+"""The exceptions that minivae raises. Each is also the built-in exception that fits."""
 
 
 class MinivaeError(Exception):
-    """The parent of all: `except minivae.errors.MinivaeError` catches every refusal."""
+    """The parent: `except minivae.errors.MinivaeError` catches every error of the package."""
 
 
 class ConfigError(MinivaeError, ValueError):
-    """A field of VAEConfig or an option has a value that it cannot have."""
+    """A field of VAEConfig, an argument or an option has a value that is not allowed."""
 
 
 class DataError(MinivaeError, ValueError):
-    """Images, labels or noise do not have the shape, type or range that the model needs."""
+    """Images, labels or noise do not have the shape, dtype or range that the model needs."""
 
 
 class FileError(MinivaeError, OSError):
@@ -18,7 +18,7 @@ class FileError(MinivaeError, OSError):
 
 
 class DivergedError(MinivaeError, FloatingPointError):
-    """A loss or a gradient is not finite."""
+    """A loss, a gradient or a weight is not finite."""
 
 
 class OutOfMemoryError(MinivaeError, MemoryError):
@@ -26,4 +26,4 @@ class OutOfMemoryError(MinivaeError, MemoryError):
 
 
 class DeviceError(MinivaeError, RuntimeError):
-    """The device that was asked for cannot be used."""
+    """The requested device cannot be used."""

@@ -1,21 +1,37 @@
 """The layers: each forward function with its backward function under it.
 
-dX is the gradient of the loss with respect to X and has the shape of X. A backward takes the
-gradient of the forward's output first, then exactly the forward values that the derivative depends
-on (of an activation its output h), and returns the gradients of the inputs; those of weights are
-written into the arrays given. Rows are examples: B examples, n inputs and m outputs a layer, K
-classes. Products with W and xᵀ are matrix products; every other product is elementwise.
+dX is the gradient of the loss with respect to X, and has the shape of X. A backward function takes
+the gradient of the forward's output first, and then the forward values that the derivative depends
+on (for an activation, its output h). It returns the gradients of the inputs; the gradients of
+weights are written into the arrays dW and db that it is given. Each row of an array is one
+example: B examples, n inputs and m outputs of a layer, K classes. Products with W and xᵀ are matrix
+products; all other products are elementwise. (E1), (E2), … are the numbers of the equations in
+docs/derivation.md.
 
-The dtype is followed, also complex: tests compare with the complex step, f′(a) ≈ Im f(a + iδ) / δ,
-which subtracts nothing. Hence a.real decides where a function has a kink.
+The arrays may hold real or complex numbers: the tests compare each gradient with the complex step,
+f′(a) ≈ Im f(a + iδ) / δ, which involves no subtraction. Functions with a kink therefore compare
+a.real with 0.
 """
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 LEAKY_SLOPE = 0.2
+
+
+def backward_of(forward, wrt):
+    """Record which forward a backward function belongs to. This has no effect on training;
+    `minivae trace` reads it.
+
+    wrt ("with respect to") names the inputs of the forward that have a gradient, in the order of
+    the gradients. With wrt=(), the output counts as a constant.
+    """
+
+    def declare(backward):
+        backward.forward = forward.__name__
+        backward.wrt = wrt
+        return backward
+
+    return declare
 
 
 def linear_forward(x, W, b):
@@ -27,17 +43,20 @@ def linear_forward(x, W, b):
     return x @ W + b
 
 
+@backward_of(linear_forward, wrt=("x", "W", "b"))
 def linear_backward(da, x, W, dW, db):
     """dx = da Wᵀ,  dW = xᵀ da,  db = the sum of da over its rows.
 
-    dW and db are overwritten: each weight is used once in a pass, so that nothing accumulates.
+    dW and db are assigned, not accumulated, because each weight is used once per pass.
     """
-    linear_backward_weights(da, x, dW, db)
+    np.matmul(x.T, da, out=dW)
+    np.sum(da, axis=0, out=db)
     return da @ W.T
 
 
+@backward_of(linear_forward, wrt=("W", "b"))
 def linear_backward_weights(da, x, dW, db):
-    """Only dW and db: a layer whose input is data needs no dx."""
+    """dW = xᵀ da,  db = the sum of da over its rows: for a layer whose input is data."""
     np.matmul(x.T, da, out=dW)
     np.sum(da, axis=0, out=db)
 
@@ -48,16 +67,15 @@ def sigmoid_forward(a):
     a (B, m) -> h (B, m).
     Source: Rumelhart, Hinton, Williams 1986.
     """
-    # The same function as ½ (1 + tanh ½a): exp(−a) overflows float32 at a = −89, tanh never does.
+    # This is the same function: h = ½ (1 + tanh ½a). exp(−a) overflows in float32 at a = −89;
+    # tanh never overflows.
     return 0.5 + 0.5 * np.tanh(0.5 * a)
 
 
+@backward_of(sigmoid_forward, wrt=("a",))
 def sigmoid_backward(dh, h):
     """da = dh · h (1 − h)"""
-    da = 1 - h  # in place: one more array of B · D numbers costs 2 % of a step
-    da *= h
-    da *= dh
-    return da
+    return dh * h * (1 - h)
 
 
 def tanh_forward(a):
@@ -69,12 +87,10 @@ def tanh_forward(a):
     return np.tanh(a)
 
 
+@backward_of(tanh_forward, wrt=("a",))
 def tanh_backward(dh, h):
     """da = dh (1 − h²)"""
-    da = h * h
-    np.subtract(1, da, out=da)
-    da *= dh
-    return da
+    return dh * (1 - h * h)
 
 
 def relu_forward(a):
@@ -83,12 +99,13 @@ def relu_forward(a):
     a (B, m) -> h (B, m).
     Source: Nair, Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
     """
-    return a * (a.real > 0)
+    return np.where(a.real <= 0, 0, a)  # a NaN stays NaN
 
 
+@backward_of(relu_forward, wrt=("a",))
 def relu_backward(dh, h):
-    """da = dh where h > 0, else 0;  h > 0 exactly where a > 0; at the kink, a = 0, it is 0"""
-    return dh * (h.real > 0)
+    """da = dh where h > 0, else 0;  h > 0 exactly where a > 0; at the kink, a = 0, da is 0"""
+    return np.where(h.real > 0, dh, 0)
 
 
 def leaky_relu_forward(a):
@@ -96,49 +113,59 @@ def leaky_relu_forward(a):
 
     a (B, m) -> h (B, m).
     Source: Maas, Hannun, Ng 2013, "Rectifier nonlinearities improve neural network acoustic
-    models"; its slope is 0.01, that of Frans 2016 is 0.2.
+    models", where the slope is 0.01. The slope 0.2 is from Frans 2016.
     """
     return np.where(a.real > 0, a, LEAKY_SLOPE * a)
 
 
+@backward_of(leaky_relu_forward, wrt=("a",))
 def leaky_relu_backward(dh, h):
     """da = dh where h > 0, else 0.2 dh;  h > 0 exactly where a > 0"""
     return np.where(h.real > 0, dh, LEAKY_SLOPE * dh)
 
 
+def identity_forward(a):
+    """(E27)  h = a
+
+    a (B, m) -> h (B, m): for an output that may be any number.
+    Source: Bishop 2006, "Pattern Recognition and Machine Learning", section 5.2.
+    """
+    return a
+
+
+@backward_of(identity_forward, wrt=("a",))
+def identity_backward(dh, h):
+    """da = dh"""
+    return dh
+
+
+def stop_gradient_forward(a):
+    """h = a, but h counts as a constant: used where no gradient must pass."""
+    return a
+
+
+@backward_of(stop_gradient_forward, wrt=())
+def stop_gradient_backward(dh, h):
+    """da = 0: on purpose not the derivative of the forward"""
+    return np.zeros_like(dh)
+
+
 def softmax_forward(logits):
     """(E6)  p_k = exp(logit_k) / Σ_l exp(logit_l)
 
-    logits (B, K) -> probs (B, K), each row a distribution.
+    logits (B, K) -> probs (B, K); each row is a probability distribution.
     Source: Bridle 1990, "Probabilistic interpretation of feedforward classification network
     outputs".
     """
-    # Shifting a row by a constant changes nothing; with the largest logit at 0 nothing overflows.
+    # Subtracting the same number from all logits of a row changes nothing. With the largest one
+    # at 0, exp cannot overflow.
     shifted = logits - np.max(logits.real, axis=1, keepdims=True)
     e = np.exp(shifted)
     return e / np.sum(e, axis=1, keepdims=True)
 
 
+@backward_of(softmax_forward, wrt=("logits",))
 def softmax_backward(dprobs, probs):
-    """dlogit_k = p_k (dp_k − Σ_l dp_l p_l),  for ∂p_l / ∂logit_k = p_l (δ_kl − p_k)"""
-    expected = np.sum(dprobs * probs, axis=1, keepdims=True)
-    return probs * (dprobs - expected)
-
-
-class Pair(NamedTuple):
-    """A forward and its backward, chosen by name when a model is made."""
-
-    forward: Callable
-    backward: Callable
-
-
-ACTIVATION_PAIRS = {
-    "sigmoid": Pair(sigmoid_forward, sigmoid_backward),
-    "tanh": Pair(tanh_forward, tanh_backward),
-    "relu": Pair(relu_forward, relu_backward),
-    "leaky_relu": Pair(leaky_relu_forward, leaky_relu_backward),
-}
-OUTPUT_PAIRS = {  # from the decoder's last linear layer to the mean of p(x|z)
-    "sigmoid": ACTIVATION_PAIRS["sigmoid"],
-    "identity": Pair(lambda a: a, lambda dh, h: dh),
-}
+    """dlogit_k = p_k (dp_k − Σ_l dp_l p_l),  because ∂p_l / ∂logit_k = p_l ([k = l] − p_k)"""
+    mean = np.sum(dprobs * probs, axis=1, keepdims=True)  # of dprobs, weighted by probs
+    return probs * (dprobs - mean)

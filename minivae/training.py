@@ -1,137 +1,184 @@
-"""The loop: epochs of mini-batches, and the numbers that they leave behind."""
+"""Training: epochs of mini-batches, and the values that are recorded for each epoch.
+
+    import minivae
+
+    vae = minivae.VAE()
+    history = minivae.fit(vae, minivae.datasets.load("strokes"), epochs=3)
+    print([round(row["train_loss_auto_encode"], 1) for row in history])  # [284.2, 254.3, 244.4]
+"""
 
 import contextlib
-import dataclasses
+import math
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from .backend import get, keep_memory, put
-from .checkpoint import TrainingState
-from .config import integer, number
-from .datasets import checked_images, checked_one_hot, minibatches
-from .errors import ConfigError, DataError, DivergedError, OutOfMemoryError
-from .likelihood import neg_elbo
+from .checks import checked_data, integer, number, positive
+from .config import stream
+from .errors import ConfigError, DivergedError, OutOfMemoryError
 from .optim import Adam
-from .vae import VAE
+from .vae import VAE, neg_elbo
 
-TERMS = ("nll", "sse", "kl", "ce", "accuracy")  # what is summed over the examples
-# The random streams that one seed gives; the weights are drawn from the seed itself.
-EPOCHS, EVALUATION = 1, 2
+TERMS = ("nll", "sse", "kl", "ce", "accuracy")  # what is summed over the examples of an epoch
+LR = 1e-3
+
+
+@dataclass
+class TrainingState:
+    """The state of a training. Together with the weights, it is enough to resume exactly.
+
+    generator is the state of the random generator at the start of the current epoch. batches, sums
+    and seconds belong to this epoch so far: how many batches are done, the sums of the TERMS that
+    the model has, and the time. history has one row for each finished epoch.
+    """
+
+    adam: Adam
+    generator: dict
+    sums: Any
+    batches: int = 0
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+
+
+def start(vae: VAE, lr=LR, seed=0) -> TrainingState:
+    """The state of a training before its first step."""
+    generator = stream(integer("seed", seed, 0), "epochs").bit_generator.state
+    adam = Adam(vae.theta, lr=positive("lr", lr))
+    return TrainingState(adam, dict(generator), no_sums(vae))
+
+
+def no_sums(vae):
+    """Zeros for the sums of the terms, on the model's device."""
+    return vae.ops.put(np.zeros(len(terms_of(vae))))
+
+
+def terms_of(vae):
+    """The TERMS that this model has."""
+    return TERMS if vae.classifier else TERMS[:3]
+
+
+def minibatches(array, batch_size):
+    """The array cut into batches along its first axis; the last one may be smaller."""
+    return [array[start : start + batch_size] for start in range(0, len(array), batch_size)]
 
 
 def fit(
-    vae: VAE,
-    train,
-    test=None,
-    epochs=20,
-    batch_size=100,
-    lr=1e-3,
-    seed=0,
-    *,
-    progress=False,
-    on_step=None,
-    on_epoch=None,
-    state: TrainingState | None = None,
-) -> list[dict]:
-    """Train in place with Adam -> history, one dict an epoch.
+    vae: VAE, train, test=None, epochs=20, batch_size=100, lr=LR, seed=0, *, progress=False,
+    on_step=None, on_epoch=None, state: TrainingState | None = None, beta=None, ranks=None,
+) -> list[dict]:  # fmt: skip
+    """Train a model in place with Adam -> history, one dict per epoch.
 
-    train, test: (images (N, D) in [0, 1], or uint8 from 0 to 255, labels (N,) or, without classes,
-    None); where something is wrong with them, DataError names it before the first step. A row holds
-    epoch, step, seconds (of the epoch's training, evaluation left out), and for train_ and, where
-    there is a test set, test_: nll, kl, ce, loss_auto_encode = nll + kl (nats an image), sse
-    (squared error an image), accuracy (a fraction), and test_neg_elbo (nats an image). ce and
-    accuracy are None without classes. train_ is the mean over the epoch as the weights moved, one
-    sample of z an image; a smaller last batch counts by its size. on_step() is called after
-    each step, on_epoch(row) after each epoch; progress draws a bar.
+    train, test: (images (N, D) in [0, 1], or uint8 from 0 to 255, labels (N,), or None without
+    classes). lr, beta: a number, or a function of the epoch (1, 2, …); beta=None is config.beta.
 
-    state, of `start` or of a checkpoint, is kept up to date: with the same data, batch_size and
-    seed a training goes on from it to the same bits, at the learning rate that is in it. Raises
-    DivergedError where a loss, a gradient or a weight is not finite (looked at each step, on a GPU
-    each epoch), and OutOfMemoryError.
+    A row of the history has: epoch, step, seconds (of training, without evaluation), and, with the
+    prefix train_ and, if there is a test set, test_:
+        nll, kl, ce, loss_auto_encode = nll + kl    nats per image; ce is None without classes
+        sse                                         squared error per image
+        accuracy                                    a fraction; None without classes
+        neg_elbo                                    nats per image; only test_
+    A train_ value is the mean over the epoch, while the weights change, with one sample of z per
+    image. on_step() is called after each step and on_epoch(row) after each epoch. progress=True
+    draws a progress bar.
+
+    state, from `start` or from a checkpoint, is kept up to date. A training with the same data,
+    batch_size, seed, beta, and function lr continues from it with bitwise identical results. It has
+    its own learning rate: leave lr out, or give a function. ranks is for training on several
+    processes, which start from the same weights and seed, and share each batch. It has two methods:
+        rows(batch) -> this process's part of an array that has one row per example of the batch
+        exchange(dtheta, sums, count) -> the total sums and the total count; replaces dtheta, the
+            gradient of the *sum* of the losses of count examples, by its total, in place
+
+    Raises ConfigError, DataError; DivergedError when a loss, a gradient or a weight is not finite
+    (on a GPU this is checked once per epoch); OutOfMemoryError.
     """
     epochs, batch_size = integer("epochs", epochs, 0), integer("batch_size", batch_size, 1)
     seed = integer("seed", seed, 0)
-    keep_memory()
-    state = state or start(vae, lr, seed)
-    images, y = _uploaded(vae, *_checked(vae, *_pair("train", train), of="train "))
-    if test is not None:
-        test = _uploaded(vae, *_checked(vae, *_pair("test", test), of="test "))
-    N, J = len(images), vae.config.latent_dim
-    steps = -(-N // batch_size)
-    fits = state.adam.G.shape == vae.theta.shape and 0 <= state.batches <= steps
-    if not fits or state.adam.t != len(state.history) * steps + state.batches:
-        raise ConfigError("state is that of another model, data set or batch_size")
-    rng = np.random.default_rng()
-    rng.bit_generator.state = state.generator
-    while len(state.history) < epochs:
-        epoch = len(state.history) + 1
-        with _memory("an epoch's order and noise"):
-            order = put(rng.permutation(N), vae.device)
-            noise = put(rng.standard_normal((N, J), dtype=np.float32), vae.device)
-        batches = list(zip(minibatches(order, batch_size), minibatches(noise, batch_size)))
-        began = time.perf_counter() - state.seconds
-        with tqdm(
-            desc=f"epoch {epoch}/{epochs}",
-            total=N,
-            initial=min(state.batches * batch_size, N),
-            unit=" images",
-            leave=False,
-            disable=None if progress else True,  # None: drawn on a terminal only
-        ) as bar:
-            for rows, eps in batches[state.batches :]:
-                with _memory(f"a batch of {len(rows)} images"):
-                    acts = _step(vae, state, images[rows], eps, None if y is None else y[rows])
-                    each = np.stack(_terms(acts))
-                    state.sums = state.sums + np.sum(each, axis=1, dtype=np.float64)
-                state.batches += 1
-                state.seconds = time.perf_counter() - began
-                bar.update(len(rows))
-                if on_step:
-                    on_step()
-        sums = get(state.sums)  # waits for the device
-        state.seconds = time.perf_counter() - began
-        if not np.all(np.isfinite(vae.theta)):
-            _check_finite(vae.parameters(), state)
-        row = {"epoch": epoch, "step": state.adam.t, "seconds": state.seconds}
-        means = {"train": _means(sums, N)}
+    if state is None:
+        state = start(vae, LR if callable(lr) else lr, seed)
+    elif not callable(lr) and lr not in (LR, state.adam.lr):
+        raise ConfigError(f"lr={lr}: the state has its own, {state.adam.lr}; leave lr out")
+    with vae.ops.freed_memory_kept():
+        images, y = _uploaded(vae, train, "train ")
         if test is not None:
-            with np.errstate(all="ignore"):
-                means["test"] = _averages(costs(vae, test[0], test[1], seed))
-        for split, values in means.items():
-            row |= {f"{split}_{name}": value for name, value in values.items()}
-        _check_finite(row, state)
-        state.history.append(row)
-        state.generator = rng.bit_generator.state
-        state.batches, state.sums, state.seconds = 0, put(np.zeros(()), vae.device), 0.0
-        if on_epoch:
-            on_epoch(row)
+            test = _uploaded(vae, test, "test ")
+        _check_state(vae, state, len(images), batch_size)
+        rng = np.random.default_rng()
+        rng.bit_generator.state = state.generator
+        for epoch in range(len(state.history) + 1, epochs + 1):
+            if callable(lr):
+                state.adam.lr = positive("lr", lr(epoch))
+            epoch_beta = beta(epoch) if callable(beta) else beta
+            if epoch_beta is not None:
+                epoch_beta = number("beta", epoch_beta)
+            with _memory("an epoch's order and noise"):
+                order = vae.ops.put(rng.permutation(len(images)))
+                noise = rng.standard_normal((len(images), vae.config.latent_dim), dtype=np.float32)
+                noise = vae.ops.put(noise)
+            batches = list(zip(minibatches(order, batch_size), minibatches(noise, batch_size)))
+            done = min(state.batches * batch_size, len(images))
+            with tqdm(
+                desc=f"epoch {epoch}/{epochs}", total=len(images), initial=done, unit=" images",
+                leave=False, disable=None if progress else True,  # None: drawn only on a terminal
+            ) as bar:  # fmt: skip
+                sums = train_epoch(vae, state, images, y, batches, epoch_beta, ranks, bar, on_step)
+            row = {"epoch": epoch, "step": state.adam.t, "seconds": state.seconds}
+            row |= _epoch_means(vae, state, sums / len(images), test, seed)
+            state.history.append(row)
+            state.generator = rng.bit_generator.state
+            state.batches, state.sums, state.seconds = 0, no_sums(vae), 0.0
+            if on_epoch:
+                on_epoch(row)
     return state.history
 
 
-def start(vae: VAE, lr=1e-3, seed=0) -> TrainingState:
-    """The state of a training before its first step."""
-    seed = integer("seed", seed, 0)
-    if number("lr", lr) == 0:
-        raise ConfigError("lr=0: a number above 0")
-    generator = np.random.default_rng([seed, EPOCHS]).bit_generator.state
-    sums = put(np.zeros(()), vae.device)
-    return TrainingState(Adam(vae.theta, lr=lr), dict(generator), sums=sums)
+def train_epoch(vae, state, images, y, batches, beta=None, ranks=None, bar=None, on_step=None):
+    """The steps of an epoch that are still to be done -> the sums of the terms over the epoch.
+
+    batches: (row numbers, noise) of each batch of the epoch.
+    """
+    began = time.perf_counter() - state.seconds
+    for rows, eps in batches[state.batches :]:
+        n = len(rows)
+        with _memory(f"a batch of {n} images"), np.errstate(all="ignore"):  # see _check_step
+            if ranks:
+                rows, eps, share = _share(ranks, rows, eps)
+            loss, acts = vae.forward(images[rows], eps, None if y is None else y[rows], beta)
+            vae.backward(acts)  # fills vae.dtheta
+            sums = np.sum(np.stack(_terms(acts)), axis=1, dtype=np.float64)
+            if ranks:
+                sums = _exchange(vae, ranks, sums, share)
+            _check_step(vae, state, loss, acts, sums)
+            state.adam.step(vae.theta, vae.dtheta)  # changes vae.theta in place
+            state.sums = state.sums + sums
+        state.batches += 1
+        state.seconds = time.perf_counter() - began
+        if bar is not None:
+            bar.update(n)
+        if on_step:
+            on_step()
+    sums = vae.ops.get(state.sums)  # waits for the device
+    state.seconds = time.perf_counter() - began
+    return sums
 
 
-def _step(vae, state, x, eps, y):
-    """Forward, backward, Adam; what cannot be is refused before the weights are touched."""
-    with np.errstate(all="ignore"):  # what is not finite is named below
-        loss, acts = vae.forward(x, eps, y)
-        vae.backward(acts)
-        # A GPU would have to be waited for: there the sums tell, at the end of the epoch.
-        fault = vae.device == "cpu" and _not_finite(vae, loss, acts)
-        if fault:
-            raise _diverged(state, state.adam.t + 1, fault)
-        state.adam.step(vae.theta, vae.dtheta)
-    return acts
+def _share(ranks, rows, eps):
+    """This process's part of a batch, and how many rows it has. A process without rows computes
+    with the first row, and _exchange gives that row the weight 0."""
+    mine, noise = ranks.rows(rows), ranks.rows(eps)
+    share = len(mine)
+    return (mine, noise, share) if share else (rows[:1], eps[:1], 0)
+
+
+def _exchange(vae, ranks, sums, share):
+    """Make dtheta the gradient of the mean loss over the rows of all processes -> their sums."""
+    vae.dtheta *= share  # the mean becomes a sum, because processes may have unequal shares
+    sums, count = ranks.exchange(vae.dtheta, sums if share else 0 * sums, share)
+    vae.dtheta /= count
+    return sums
 
 
 @contextlib.contextmanager
@@ -142,34 +189,57 @@ def _memory(what):
         raise OutOfMemoryError(f"no memory for {what}: {error}") from error
 
 
-def _diverged(state, step, fault):
-    return DivergedError(
-        f"epoch {len(state.history) + 1}, step {step}, learning rate {state.adam.lr}: {fault} is "
-        "not finite; a smaller learning rate may help"
-    )
+def _uploaded(vae, data, of=""):
+    """The data set, checked, on the model's device; (images, None) without classes."""
+    images, y = checked_data(data, vae.config, vae.dtype, of)
+    with _memory(f"a data set of {len(images)} images"):
+        return vae.ops.put_images(images), None if y is None else vae.ops.put(y)
 
 
-def _check_finite(named, state):
-    """At the end of an epoch: what the last step did to the weights, no later step has seen."""
+def _check_state(vae, state, N, batch_size):
+    steps = math.ceil(N / batch_size)
+    fits = state.adam.m.shape == vae.theta.shape and 0 <= state.batches <= steps
+    fits = fits and state.sums.shape == (len(terms_of(vae)),)
+    if not fits or state.adam.t != len(state.history) * steps + state.batches:
+        raise ConfigError("state belongs to another model, data set or batch_size")
+
+
+def _check_step(vae, state, loss, acts, sums):
+    """Raise DivergedError before a value that is not finite can change the weights.
+
+    Checking on a GPU would wait for it at each step, so there the sums are checked once per epoch.
+    """
+    # This is finite only if the terms and gradients of all processes are. It may also overflow.
+    if vae.device == "gpu" or np.isfinite(np.sum(sums) + vae.dtheta @ vae.dtheta):
+        return
+    named = acts.arrays() | {"loss": loss, "the sum of a term": sums}
+    named |= {f"the gradient of {name}": dW for name, dW in vae.gradients().items()}
+    _check_finite(state, state.adam.t + 1, named)
+
+
+def _check_finite(state, step, named):
+    """Raise DivergedError for the first number or array that is not finite; None is passed over."""
     for name, value in named.items():
         if value is not None and not np.all(np.isfinite(value)):
-            raise _diverged(state, state.adam.t, name)
+            raise DivergedError(
+                f"epoch {len(state.history) + 1}, step {step}, learning rate {state.adam.lr}: "
+                f"{name} is not finite; a smaller learning rate may help"
+            )
 
 
-def _not_finite(vae, loss, acts):
-    """The name of the first value, or else gradient, that is not finite; None where all are."""
-    # One number tells of both; a sum of squares can overflow where all are finite.
-    if np.isfinite(loss + vae.dtheta @ vae.dtheta):
-        return None
-    if not np.isfinite(loss):
-        for field in dataclasses.fields(acts):
-            value = getattr(acts, field.name)
-            for x in value if isinstance(value, list) else [value]:
-                if hasattr(x, "shape") and not np.all(np.isfinite(x)):
-                    return field.name
-        return "the loss"
-    named = ((f"the gradient of {name}", g) for name, g in vae.gradients().items())
-    return next((name for name, g in named if not np.all(np.isfinite(g))), None)
+def _epoch_means(vae, state, train_means, test, seed):
+    """The train_ and test_ values of an epoch; DivergedError if one of them, or a weight after the
+    last step, is not finite."""
+    named = dict(zip(terms_of(vae), train_means))
+    means = {"train": _averages(named | {"loss_auto_encode": named["nll"] + named["kl"]})}
+    if test is not None:
+        with np.errstate(all="ignore"):
+            means["test"] = _averages(costs(vae, test[0], test[1], seed))
+    row = {f"{split}_{term}": x for split, values in means.items() for term, x in values.items()}
+    if not np.all(np.isfinite(vae.theta)):
+        _check_finite(state, state.adam.t, vae.parameters())
+    _check_finite(state, state.adam.t, row)
+    return row
 
 
 def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
@@ -178,79 +248,39 @@ def evaluate(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
 
 
 def terms(vae: VAE, images, labels, seed=0, batch_size=1000) -> dict:
-    """What each example costs, one sample of z an image, the noise drawn from the seed.
+    """What each example costs, with one sample of z per image, and the noise drawn from the seed.
 
     images (N, D), labels (N,) or None -> {name: (N,) float64}: nll, kl, loss_auto_encode, neg_elbo
-    (nats), sse, and of a model with classes ce (nats) and accuracy (1 or 0).
+    (nats), sse, and with classes ce (nats) and accuracy (1 or 0). Raises ConfigError, DataError.
     """
     seed, batch_size = integer("seed", seed, 0), integer("batch_size", batch_size, 1)
-    images, y = _uploaded(vae, *_checked(vae, images, labels))
+    images, y = _uploaded(vae, (images, labels))
     return costs(vae, images, y, seed, batch_size)
 
 
 def costs(vae, images, y, seed, batch_size=1000) -> dict:
-    """`terms`, of a data set that has been checked."""
-    noise = np.random.default_rng([seed, EVALUATION]).standard_normal(
-        (len(images), vae.config.latent_dim), dtype=np.float32
-    )
+    """As `terms`, for a data set that has been checked."""
+    shape = len(images), vae.config.latent_dim
+    noise = stream(seed, "evaluation").standard_normal(shape, dtype=np.float32)
     parts = []
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
         _, acts = vae.forward(images[rows], noise[rows], None if y is None else y[rows])
         parts.append(np.stack([*_terms(acts), neg_elbo(vae, acts)]).astype(np.float64))
-    *values, bound = get(np.concatenate(parts, axis=1))
-    named = dict(zip(TERMS, values))
+    *values, bound = vae.ops.get(np.concatenate(parts, axis=1))
+    named = dict(zip(terms_of(vae), values))
     return named | {"loss_auto_encode": named["nll"] + named["kl"], "neg_elbo": bound}
 
 
 def _averages(values):
-    return {
-        name: float(np.mean(values[name])) if name in values else None
-        for name in (*TERMS, "loss_auto_encode", "neg_elbo")
-    }
-
-
-def _pair(name, data) -> tuple[Any, Any]:
-    if isinstance(data, (tuple, list)) and len(data) == 2:
-        return data[0], data[1]
-    what = f"{type(data).__name__}{f' of {len(data)}' if isinstance(data, (tuple, list)) else ''}"
-    raise DataError(f"{name} is {what}; give (images, labels), or without classes (images, None)")
-
-
-def _checked(vae, images, labels, of=""):
-    """The images and the labels, as one-hot rows, in the model's dtype; no y without classes.
-
-    of: whose they are, for the message.
-    """
-    images = checked_images(f"{of}images", images, vae.config, vae.dtype)
-    if not vae.classifier:
-        return images, None
-    shape = len(images), vae.config.num_classes
-    return images, checked_one_hot(f"{of}labels", labels, shape, vae.dtype)
-
-
-def _uploaded(vae, images, y):
-    """Both on the model's device, a GPU's images as grey levels, uint8, where they are no more."""
-    if vae.device == "cpu":
-        return images, y
-    with np.errstate(all="ignore"):  # images of an identity output may be any numbers
-        levels = np.rint(255 * images).astype(np.uint8)
-    exact = np.array_equal(levels / vae.dtype.type(255), images)
-    with _memory(f"a data set of {len(images)} images"):
-        images = put(levels if exact else images, vae.device)
-        return images, y if y is None else put(y, vae.device)
+    """The mean of each value, and None for the terms that the model does not have."""
+    means = {name: float(np.mean(each)) for name, each in values.items()}
+    return dict.fromkeys(TERMS) | means
 
 
 def _terms(acts):
-    """The terms of a batch, each (B,), in the order of TERMS; the last two only with labels."""
+    """The TERMS of a batch, each (B,); the last two only with labels."""
     values = [acts.nll, acts.sse, acts.kl]
     if acts.ce is not None:
         values += [acts.ce, np.argmax(acts.probs, axis=1) == np.argmax(acts.y, axis=1)]
     return values
-
-
-def _means(sums, N):
-    row: dict[str, Any] = dict.fromkeys(TERMS)
-    row |= {name: float(total) / N for name, total in zip(TERMS, sums)}
-    row["loss_auto_encode"] = row["nll"] + row["kl"]
-    return row
