@@ -1,20 +1,17 @@
 """Lock step: a training done twice, on two devices or in two dtypes, and compared at every step."""
 
-import dataclasses
-
 import numpy as np
 
-from .backend import get
-from .optim import Adam
+from ..devices.memory import get
+from ..optim import Adam
 
 
 def drift(first, second, images, labels, steps=100, batch_size=100, lr=1e-3, seed=0) -> dict:
     """Train both on the same batches and noise -> {name: (steps,) errors}.
 
     The models have the same weights; images (N, D), labels (N,) or None; a batch is drawn with
-    replacement. The names stand in the order of the computation: each value of forward, each
-    gradient, and each weight after Adam's step, so that the first that differs can be named. An
-    error is max|a − b| / max(max|a|, max|b|), 0 where both are 0.
+    replacement. The names, in the order of the computation: each value of forward, each gradient,
+    each weight after Adam's step. An error is max|a − b| / max(max|a|, max|b|), 0 where both are 0.
     """
     rng = np.random.default_rng(seed)
     pair = [(vae, Adam(vae.theta, lr=lr)) for vae in (first, second)]
@@ -34,17 +31,11 @@ def values(vae, adam, x, eps, labels):
     loss, acts = vae.forward(x, eps, labels)
     vae.backward(acts)
     adam.step(vae.theta, vae.dtheta)
-    named: dict = {}
-    for field in dataclasses.fields(acts):
-        value = getattr(acts, field.name)
-        if isinstance(value, list):
-            named |= {f"{field.name}[{i}]": x for i, x in enumerate(value)}
-        elif hasattr(value, "shape"):
-            named[field.name] = value
-    named["loss"] = loss.reshape(1)
-    named |= {f"d {name}": dW for name, dW in reversed(vae.gradients().items())}
-    named |= vae.parameters()
-    return {name: get(value) for name, value in named.items()}
+    gradients = {f"d {name}": dW for name, dW in reversed(vae.gradients().items())}
+    named = acts.arrays() | {"loss": loss.reshape(1)} | gradients | vae.parameters()
+    first = {id(value): name for name, value in reversed(named.items())}
+    # An array with several names, such as code and z in a model without classes, is listed once.
+    return {first[id(value)]: get(value) for value in named.values()}
 
 
 def error(a, b):
@@ -63,7 +54,7 @@ def first_out(errors, tolerance):
 
 
 def table(errors):
-    """The errors after the first and the last step, and the largest: a line a number."""
+    """The errors after the first and the last step, and the largest: one line per name."""
     last = f"step {len(errors['loss'])}"
     lines = [f"{'':24} {'step 1':>10} {last:>10} {'largest':>10}"]
     for name, each in errors.items():
