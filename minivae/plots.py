@@ -1,46 +1,37 @@
-"""Pictures. A function that takes an `ax` of matplotlib draws into it and returns it.
-
-White on black is what a model sees. Digits and labels tell things apart, not colours alone.
-"""
+"""Pictures. A function that takes an `ax` of matplotlib draws into it and returns it."""
 
 import io
 import math
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .checkpoint import write_atomically
-from .datasets import one_hot
+from .checks import one_hot
 from .distributions import gaussian_kl_forward
 from .errors import DataError
-from .gradcheck import DIRECTION
-from .slopes import central_difference, complex_step
+from .files import write_atomically
+from .gradcheck import check_direction
 
 TITLES = {"loss_auto_encode": "Autoencoder: nll + KL", "ce": "Classifier: cross-entropy"}
-BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito, as those below of Tol: for any eye
+# Colour-blind readers can tell these colours apart: two by Okabe and Ito, and ten by Tol.
+BLUE, ORANGE = "#0072B2", "#D55E00"
 TEN_COLOURS = (
-    "#332288", "#117733", "#CC6677", "#44AA99", "#AA4499",
-    "#999933", "#882255", "#6699CC", "#000000", "#EE7733",
+    "#332288 #117733 #CC6677 #44AA99 #AA4499 #999933 #882255 #6699CC #000000 #EE7733".split()
 )
 TRAVERSED = tuple(i / 2 for i in range(-5, 6))  # values of a latent dimension, in σ of the prior
 
 
 def digit_grid(images, ax, rows=(), columns=()):
-    """images (R, C, side · side) in [0, 1] -> R rows of C digits; NaN is left blank.
-
-    rows, columns: the labels, one for each or none.
-    """
+    """images (R, C, side · side) in [0, 1] -> R rows of C digits with labels; NaN is left blank."""
     R, C, D = images.shape
     side = math.isqrt(D)
     if side * side != D:
-        raise DataError(f"an image of {D} pixels is no square")
+        raise DataError(f"an image of {D} pixels is not a square")
     tiles = images.reshape(R, C, side, side).transpose(0, 2, 1, 3)
     ax.imshow(tiles.reshape(R * side, C * side), cmap="gray", vmin=0, vmax=1)
-    middle = (side - 1) / 2
-    ax.set_xticks(side * np.arange(len(columns)) + middle, columns)
-    ax.set_yticks(side * np.arange(len(rows)) + middle, rows)
+    ax.set_xticks(side * np.arange(len(columns)) + (side - 1) / 2, columns)
+    ax.set_yticks(side * np.arange(len(rows)) + (side - 1) / 2, rows)
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.xaxis.set_label_position("top")
     ax.spines[:].set_visible(False)
@@ -89,8 +80,8 @@ def manifold(vae, ax, digit=0, n=17):
     n · n codes z, rows and columns at the quantiles (i + ½) / n of N(0, 1): where codes are likely.
     """
     quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)])
-    across, up = np.meshgrid(quantiles, quantiles[::-1])
-    z = np.stack([across, up], axis=-1).reshape(-1, 2).astype(vae.dtype)
+    plane = np.meshgrid(quantiles, quantiles[::-1])
+    z = np.stack(plane, axis=-1).reshape(-1, 2).astype(vae.dtype)
     K = vae.config.num_classes
     images = vae.decode(z, one_hot(np.full(n * n, digit), (n * n, K), vae.dtype) if K else None)
     shown = np.linspace(0, n - 1, 5).round()
@@ -106,22 +97,20 @@ def posterior_means(vae, images, labels, ax):
     if mu.shape[1] < 2:
         raise DataError("a model with one latent dimension has no plane to draw")
     for digit in np.unique(labels):
-        x, y = mu[labels == digit, :2].T
-        colour = TEN_COLOURS[digit % 10]
-        ax.scatter(x, y, s=30, marker=f"${digit}$", color=colour, linewidths=0.2)
+        style = {"marker": f"${digit}$", "color": TEN_COLOURS[digit % 10]}
+        ax.scatter(*mu[labels == digit, :2].T, s=30, linewidths=0.2, **style)
     ax.set(aspect="equal", xlabel="z[0]", ylabel="z[1]")
     return ax
 
 
 def kl_of_dimensions(vae, images):
     """images (n, D) -> KL[q(z_j|x) ‖ p(z_j)] of each latent dimension j, mean of n, nats, (J,)."""
-    mu, var = vae.encode(images)
-    J = mu.shape[1]
-    return np.array([np.mean(gaussian_kl_forward(mu[:, [j]], var[:, [j]])) for j in range(J)])
+    columns = zip(*(np.hsplit(values, vae.config.latent_dim) for values in vae.encode(images)))
+    return np.array([np.mean(gaussian_kl_forward(mu, var)) for mu, var in columns])
 
 
 def kl_by_dimension(vae, images, ax):
-    """What each latent dimension says of these images: a bar a dimension, nats."""
+    """The KL of each latent dimension over these images, nats: one bar per dimension."""
     kl = kl_of_dimensions(vae, images)
     ax.bar(range(len(kl)), kl, color=BLUE)
     title = f"KL of each latent dimension, together {kl.sum():.1f} nats"
@@ -129,9 +118,9 @@ def kl_by_dimension(vae, images, ax):
 
 
 def posterior_std(vae, images, ax):
-    """The histogram of σ of q(z_j|x) over these images, a column a dimension. Near 1: unused.
+    """The histogram of σ of q(z_j|x) over these images, one column per dimension. Near 1: unused.
 
-    2 stands for all above. The shade is cut at 30 %, for those that are used are spread.
+    2 stands for all above. The shade ends at 30 %, because used dimensions are spread out.
     """
     std = np.minimum(np.sqrt(vae.encode(images)[1]), 2)
     edges = 0.025 * (np.arange(82) - 0.5)  # 1 in the middle of a bin
@@ -152,7 +141,7 @@ def _over_dimensions(ax, J, **texts):
 
 
 def traversal(vae, x, dimensions, ax, values=TRAVERSED):
-    """An image x (D,), decoded with one dimension of its code moved through values: a row each.
+    """An image x (D,), decoded with one dimension of its code moved through values: one row each.
 
     The other dimensions stay at mu of x, and of a model with classes its probabilities.
     """
@@ -187,46 +176,42 @@ def interpolation(vae, x, x_to, ax, steps=11):
 
 
 def by_digit(values, labels, ax):
-    """A box a digit: the quartiles of values (n,) and the middle 90 % of them."""
-    digits = np.unique(labels)
-    groups = [values[labels == digit] for digit in digits]
-    median = {"color": BLUE, "linewidth": 2}
-    ax.boxplot(groups, positions=digits, whis=(5, 95), showfliers=False, medianprops=median)
+    """One box per digit: the quartiles of values (n,) and the middle 90 % of them."""
+    groups = {digit: values[labels == digit] for digit in np.unique(labels)}
+    style = {"showfliers": False, "medianprops": {"color": BLUE, "linewidth": 2}}
+    ax.boxplot(list(groups.values()), positions=list(groups), whis=(5, 95), **style)
     ax.set_xlabel("digit")
     return ax
 
 
 def error_rates(accuracy, labels, ax):
-    """A bar a digit: the share of its images, accuracy (n,) 1 or 0, that are read as another."""
+    """One bar per digit: the share of images, accuracy (n,) 1 or 0, that are read as another."""
     digits = np.unique(labels)
     ax.bar(digits, [100 * np.mean(1 - accuracy[labels == digit]) for digit in digits], color=BLUE)
-    ax.set(title="Read as another digit by the classifier", xticks=digits)
-    ax.set(xlabel="digit", ylabel="% of its images")
+    title = "Read as another digit by the classifier"
+    ax.set(title=title, xticks=digits, xlabel="digit", ylabel="% of its images")
     return ax
 
 
 def step_sizes(loss, theta, dtheta, ax, seed=0):
-    """The error of the derivative along one random direction, by step size; arguments of gradcheck.
+    """The error of the derivative along one random direction, by step size.
 
-    Central differences are a V: to the right the curvature that a long step sees, to the left the
-    digits that the subtraction loses. The complex step has the first and not the second. A float32
-    gradient lifts both to its own rounding. An error of 0 is drawn at 1e-17.
+    loss, theta, dtheta and the direction are as in gradcheck.check_direction. The curve of central
+    differences is a V: on the right is the error by curvature, on the left the rounding error of
+    the subtraction. The complex step has only the first. A float32 gradient lifts both curves to
+    its own rounding error. An error of 0 is drawn at 1e-17.
     """
-    v = np.random.default_rng([seed, DIRECTION]).standard_normal(theta.shape)
-    v /= math.sqrt(v @ v)
-    theta, dtheta = theta.astype(np.float64), dtheta.astype(np.float64)
-    size = math.sqrt(dtheta @ dtheta / len(theta))  # of the derivative along v
-
-    def errors(derivative, steps):
-        slopes = [derivative(lambda t: loss(theta + t * v), step) for step in steps]
-        return np.abs(np.array(slopes) - dtheta @ v) / size
-
+    scale = np.linalg.norm(dtheta.astype(np.float64)) / math.sqrt(len(theta))
     steps = np.logspace(-30, 1, 63)
-    central = steps[steps >= 1e-14]
-    curve = errors(central_difference, central)
-    ax.loglog(central, curve, "s-", color=ORANGE, label="central differences")
-    curve = np.maximum(errors(complex_step, steps), 1e-17)
-    ax.loglog(steps, curve, "o--", color=BLUE, label="complex step")
+    for method, label, style, colour, least in (
+        ("central", "central differences", "s-", ORANGE, 1e-14),
+        ("complex", "complex step", "o--", BLUE, 0),
+    ):
+        drawn = steps[steps >= least]
+        how = {"method": method, "seed": seed}
+        [rows] = zip(*(check_direction(loss, theta, dtheta, step=h, **how).rows for h in drawn))
+        errors = [max(abs(row.analytic - row.numeric) / scale, 1e-17) for row in rows]
+        ax.loglog(drawn, errors, style, color=colour, label=label)
     ax.text(1e-15, 1e-3, "rounding: the difference\nloses its digits", ha="right")
     ax.text(10, 2e-16, "curvature\n(and kinks)", ha="right")
     ax.set(title="Error of a numeric derivative, by step size", ylim=(1e-18, 1e6))
@@ -240,7 +225,7 @@ def save(figure, path):
     """Write a PNG file, whole or not at all -> path."""
     png = io.BytesIO()
     figure.savefig(png, dpi=140, bbox_inches="tight")
-    write_atomically(Path(path), png.getvalue())
+    write_atomically(path, png.getvalue())
     return path
 
 

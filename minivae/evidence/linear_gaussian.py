@@ -1,33 +1,31 @@
-"""The model whose every answer is known: a linear decoder under Gaussian noise.
+"""The linear decoder with Gaussian noise, for which everything is known in closed form.
 
     z ~ N(0, I),  x = z W + b + noise,  noise ~ N(0, σ² I);  W (J, D), b (D,), var = σ²
 
-Everything about it is a Gaussian: log p(x), the posterior, and where maximum likelihood puts W
-(probabilistic principal component analysis, pPCA). A linear VAE can do no better, and its bounds
-and estimates are held against these numbers. Computed in float64.
+All its distributions are Gaussian, and maximum likelihood gives W (probabilistic PCA, pPCA).
+Bounds and estimates of a linear VAE are compared with it. Computed in float64.
 """
 
 import math
 
 import numpy as np
 
-from .config import VAEConfig
-from .datasets import as_rows, minibatches
-from .distributions import LOG_2PI
-from .errors import ConfigError
-from .vae import VAE
+from ..checks import as_rows
+from ..config import VAEConfig
+from ..distributions import LOG_2PI
+from ..errors import ConfigError
+from ..training import minibatches
+from ..vae import VAE
 
 
 class LinearGaussian:
     """p(z) = N(0, I),  p(x|z) = N(z W + b, var I)."""
 
     def __init__(self, W, b, var):
-        self.W = np.asarray(W, np.float64)
-        self.b = np.asarray(b, np.float64)
-        self.var = float(var)
+        self.W, self.b, self.var = np.asarray(W, np.float64), np.asarray(b, np.float64), float(var)
         if not 0 < self.var < math.inf:
             raise ConfigError(f"var={var}: a finite number above 0")
-        self.M = self.W @ self.W.T + self.var * np.eye(len(self.W))  # J × J, in place of D × D
+        self.M = self.W @ self.W.T + self.var * np.eye(len(self.W))  # J × J, instead of D × D
 
     def log_p(self, x):
         """(E22)  log p(x) = log N(x; b, C),  C = WᵀW + σ² I
@@ -57,7 +55,7 @@ class LinearGaussian:
     def to_vae(self) -> VAE:
         """The same p(x, z) as a linear VAE in float64, q(z|x) the exact posterior: −ELBO = −log p.
 
-        The rows of W must be orthogonal, as pPCA's are: q has no covariances.
+        The rows of W must be orthogonal, as pPCA's are, because q has no covariances.
         """
         J, D = self.W.shape
         diagonal = np.diag(self.M)
@@ -93,9 +91,8 @@ def from_vae(vae: VAE) -> LinearGaussian:
 
 
 def principal_axes(x):
-    """x (N, D) -> the variances along its principal axes (D,), the largest first; the axes, columns
-    of (D, D); and the mean (D,). The variances are those of maximum likelihood, 1/N.
-    """
+    """x (N, D) -> the variances along its principal axes (D,), the largest first, with 1/N; the
+    axes, columns of (D, D); and the mean (D,)."""
     mean = np.mean(x, axis=0, dtype=np.float64)
     covariance = np.zeros((x.shape[1], x.shape[1]))
     for rows in minibatches(x, 10_000):  # a float64 copy of all of x would be large
@@ -109,17 +106,15 @@ def ppca(x, latent_dim, var=None):
     """(E24)  W = (Λ − σ² I)^½ Uᵀ,  b = the mean of x;  σ² = the mean of the other eigenvalues
 
     x (N, D) -> W (J, D), b (D,), var, J = latent_dim: the maximum of its likelihood. Λ and U are
-    the J largest eigenvalues and their eigenvectors of x's covariance. Where var = σ² is given (as
-    for a comparison with a VAE: decoder_std²), a dimension whose eigenvalue is below it has the row
-    0: no code pays there. LinearGaussian(*ppca(x, J)) is the model.
+    the J largest eigenvalues and their eigenvectors of x's covariance. If var = σ² is given, rows
+    of W whose eigenvalue is below it are 0. LinearGaussian(*ppca(x, J)) is the model.
     Source: Tipping, Bishop 1999, equations 7 and 8.
     """
     most = x.shape[1] - (var is None)  # a free var needs a dimension to be measured in
     if not 1 <= latent_dim <= most or (var is not None and not var > 0):
         raise ConfigError(f"latent_dim={latent_dim}, var={var}: from 1 to {most}, above 0")
     values, vectors, mean = principal_axes(x)
-    if var is None:
-        var = np.mean(values[latent_dim:])
+    var = np.mean(values[latent_dim:]) if var is None else var
     W = np.sqrt(np.maximum(values[:latent_dim] - var, 0))[:, None] * vectors[:, :latent_dim].T
     return W, mean, float(var)
 

@@ -1,42 +1,16 @@
-"""What the model says about log p(x): the bound, and estimates by samples of the code z."""
+"""Estimates of log p(x) by samples of the code z."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from .backend import get
-from .datasets import as_images, as_rows, checked_images, minibatches
-from .distributions import categorical_nll_forward, gaussian_nll_forward, reparameterize_forward
-from .errors import ConfigError
-from .vae import VAE, Activations
+from ..checks import as_images, as_rows, checked_images, choice
+from ..config import stream
+from ..errors import ConfigError
+from ..training import minibatches
+from ..vae import VAE, neg_elbo  # noqa: F401 -- neg_elbo is public here as well
 
-ESTIMATION = 4  # the random stream of the samples; see training.EPOCHS
-FEWEST = 10  # effective samples: with fewer the weights do not even tell their own variance
-
-
-def neg_elbo(vae: VAE, acts: Activations):
-    """(E19)  −ELBO = Σ_k p_k (nll_k + log p_k + log K) + kl,  nll_k = −log p(x|z, class k)
-
-    acts of a forward pass, one sample z an example -> (B,), nats: E_z[−ELBO] ≥ −log p(x). Without
-    classes it is nll + kl. With classes nll + kl bounds nothing, for the decoder reads K numbers
-    computed from x and pays for none; here the class is a second latent variable, uniform a priori,
-    and its KL, Σ_k p_k log(K p_k), is paid.
-    Source: Kingma, Rezende, Mohamed, Welling 2014, "Semi-supervised Learning with Deep Generative
-    Models", equation 7.
-    """
-    K = vae.config.num_classes
-    if not K:
-        return acts.nll + acts.kl
-    bound = acts.kl
-    for k in range(K):
-        y = np.zeros_like(acts.probs)
-        y[:, k] = 1
-        p_k = np.sum(acts.probs * y, axis=1)
-        log_p_k = -categorical_nll_forward(acts.logits, y)
-        nll_k = vae.nll(acts.x, acts.z, y)
-        bound = bound + p_k * (nll_k + log_p_k + math.log(K))
-    return bound
+FEWEST = 10  # effective samples: with fewer, the weights do not even show their own variance
 
 
 def log_p_given_z(vae: VAE, x, z):
@@ -47,7 +21,7 @@ def log_p_given_z(vae: VAE, x, z):
     K = vae.config.num_classes
     if not K:
         return -vae.nll(x, z)
-    # One class after the other: K of these arrays at once would be K² numbers an image.
+    # One class after the other: K of these arrays at once would be K² numbers per image.
     log_p = [-vae.nll(x, z, np.tile(y, (len(z), 1))) for y in np.eye(K, dtype=vae.dtype)]
     return _log_mean_exp(np.stack(log_p, axis=1))
 
@@ -59,19 +33,18 @@ def log_weights(vae: VAE, x, eps, proposal="q"):
     "prior", p(z): then w_s = p(x|z_s).
     Source: Burda, Grosse, Salakhutdinov 2016, "Importance Weighted Autoencoders", section 3.
     """
-    if proposal not in ("q", "prior"):
-        raise ConfigError(f"proposal={proposal!r}: 'q' or 'prior'")
-    n, S, J = eps.shape
-    x = as_images("x", x, (n, vae.config.data_dim), vae.dtype, vae.device)
+    choice("proposal", proposal, ("q", "prior"))
+    (n, S, J), ops = eps.shape, vae.ops
+    x = ops.put(as_images("x", x, (n, vae.config.data_dim), vae.dtype))
     shape = n * S, vae.config.latent_dim
-    eps = as_rows("eps", eps.reshape(n * S, J), shape, vae.dtype, vae.device)
+    eps = ops.put(as_rows("eps", eps.reshape(n * S, J), shape, vae.dtype))
     rows = np.repeat(x, S, axis=0)
     if proposal == "prior":
         return log_p_given_z(vae, rows, eps).reshape(n, S)
     mu, var = (np.repeat(value, S, axis=0) for value in vae.encode(x))
-    z = reparameterize_forward(mu, var, eps)
-    log_p_z = -gaussian_nll_forward(z, np.zeros_like(mu), np.ones_like(var))
-    log_q = -gaussian_nll_forward(z, mu, var)
+    z = ops.reparameterize_forward(mu, var, eps)
+    log_p_z = -ops.gaussian_nll_forward(z, np.zeros_like(mu), np.ones_like(var))
+    log_q = -ops.gaussian_nll_forward(z, mu, var)
     return (log_p_given_z(vae, rows, z) + log_p_z - log_q).reshape(n, S)
 
 
@@ -97,9 +70,8 @@ def importance_estimate(log_w):
 class Estimate:
     """log p(x) of n images, each by S samples of the proposal: arrays (n,), nats.
 
-    standard_error is that of the sampling; NaN where there are fewer than 10 effective samples: the
-    estimate is then a lower bound (in expectation) and nothing more. It knows only the samples that
-    were drawn: a q much narrower than the posterior misses log p(x) by more, and from below.
+    standard_error is NaN where there are fewer than 10 effective samples: the estimate is then only
+    a lower bound (in expectation). A q much narrower than the posterior can miss log p(x) by more.
     """
 
     log_p: np.ndarray
@@ -121,11 +93,11 @@ class Estimate:
         few = int(np.sum(np.isnan(self.standard_error)))
         of = {"q": "q(z|x)", "prior": "the prior"}[self.proposal]
         error = "lower bound only" if few else f"± {self.mean_standard_error:.2g}"
-        smallest, median = np.min(self.effective_samples), np.median(self.effective_samples)
+        effective = self.effective_samples
         return (
             f"log p(x) of {len(self.log_p):,} images by {self.samples:,} samples of {of}: "
-            f"{self.mean:.2f} nats an image, {error}\n"
-            f"    effective samples: median {median:.0f}, smallest {smallest:.1f}; "
+            f"{self.mean:.2f} nats an image, {error}\n    effective samples: median "
+            f"{np.median(effective):.0f}, smallest {np.min(effective):.1f}; "
             f"fewer than {FEWEST} for {few:,} of the images"
         )
 
@@ -133,15 +105,13 @@ class Estimate:
 def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 << 24) -> Estimate:
     """log p(x) of each image by samples of q(z|x), or of the prior -> Estimate.
 
-    x (n, D). The arrays of the networks take at most about max_bytes, and beside them the weights
-    of an image 40 bytes a sample. The batches change no number but by rounding: the noise of an
-    image is drawn from the seed in one order.
+    x (n, D). The arrays of the networks take at most about max_bytes, and the weights of an image
+    another 40 bytes per sample. The size of the batches changes the result only by rounding.
     """
     if samples < 1 or max_bytes < 1:
         raise ConfigError(f"samples={samples}, max_bytes={max_bytes}: at least 1")
-    config = vae.config
+    config, rng = vae.config, stream(seed, "estimation")
     x = checked_images("x", x, config, vae.dtype)
-    rng = np.random.default_rng([seed, ESTIMATION])
     # Some nine arrays as wide as x, z and probs live at once, and every hidden layer.
     hidden = sum(config.encoder_layers) + sum(config.decoder_layers)
     width = 9 * (config.data_dim + config.latent_dim + config.num_classes) + 2 * hidden
@@ -150,9 +120,9 @@ def estimate_log_p(vae: VAE, x, samples=5000, proposal="q", seed=0, max_bytes=1 
     for images in minibatches(x, max(1, rows // samples)):
         parts = []
         for part in minibatches(np.arange(samples), rows):
-            shape = (len(images), len(part), config.latent_dim)
+            shape = len(images), len(part), config.latent_dim
             eps = rng.standard_normal(shape, dtype=np.float32)
-            parts.append(get(log_weights(vae, images, eps, proposal)))
+            parts.append(vae.ops.get(log_weights(vae, images, eps, proposal)))
         found.append(importance_estimate(np.concatenate(parts, axis=1)))
     log_p, standard_error, effective = (np.concatenate(values) for values in zip(*found))
     standard_error[effective < FEWEST] = np.nan
