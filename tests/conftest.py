@@ -10,7 +10,9 @@ import pytest
 import standin
 import twins
 
-from minivae import backend, datasets, kernels
+import minivae.devices.ops
+from minivae import datasets
+from minivae.devices import cuda, find
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("repeatable")
@@ -24,6 +26,18 @@ def rng():
 @pytest.fixture(params=[(5, 4), (1, 4), (5, 1), (1, 1)], ids=str)
 def shape(request):
     return request.param
+
+
+@pytest.fixture
+def readable(monkeypatch):
+    """The lesson's own functions. The tests of the mathematics use this fixture."""
+    monkeypatch.setenv("MINIVAE_OPS", "readable")
+
+
+@pytest.fixture
+def ops(readable):
+    """The functions that a model calls, each as the lesson has it."""
+    return minivae.devices.ops.pick("cpu", "float64")
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +55,10 @@ def few_strokes(monkeypatch):
 
 
 def forget():
-    """What backend.py and kernels.py have found and made with another cupy."""
-    backend.prove.cache_clear()
-    kernels.elementwise.cache_clear()
-    kernels.row_sum.cache_clear()
+    """Clear what find.py and cuda.py have found and made with another cupy."""
+    find.prove.cache_clear()
+    cuda.elementwise.cache_clear()
+    cuda.row_sum.cache_clear()
 
 
 @pytest.fixture
@@ -56,22 +70,22 @@ def no_cupy_known():
 
 @pytest.fixture
 def cupy(monkeypatch, no_cupy_known):
-    """The stand-in, without kernels, in the place of cupy."""
+    """The stand-in, without kernels, instead of cupy."""
     monkeypatch.setitem(sys.modules, "cupy", standin.module())
     return sys.modules["cupy"]
 
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory):
-    """A compiler that knows of every kernel, so that one run makes all."""
+    """A compiler that has seen every kernel, so that one run compiles all of them."""
     compiler = standin.Compiler(tmp_path_factory.mktemp("kernels"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", standin.module(compiler))
         patch.setattr(compiler, "dry", True)
         forget()
-        for name in twins.NAMES:
+        for name in twins.names(cuda):
             given = twins.arguments(name, np.random.default_rng(0), 2, 3, "float32")
-            getattr(kernels, name)(*map(twins.on_device, given.values()))
+            getattr(cuda, name)(*(twins.put(x, "gpu") for x in given.values()))
         forget()
     return compiler
 
@@ -85,7 +99,7 @@ def compiler(recorded):
 
 @pytest.fixture
 def cupy_with_kernels(monkeypatch, no_cupy_known, compiler):
-    """The stand-in, its kernels made by g++, in the place of cupy."""
+    """The stand-in, its kernels compiled by g++, instead of cupy."""
     monkeypatch.setitem(sys.modules, "cupy", standin.module(compiler))
     return sys.modules["cupy"]
 
@@ -93,8 +107,8 @@ def cupy_with_kernels(monkeypatch, no_cupy_known, compiler):
 @pytest.fixture
 def gpu(no_cupy_known):
     """The real cupy, where there is a GPU."""
-    if backend.fault():
-        pytest.skip(backend.fault())
+    if find.fault():
+        pytest.skip(find.fault())
     import cupy
 
     return cupy
@@ -107,7 +121,7 @@ def device(request):
 
 
 def refusal(stop, capsys):
-    """What the command line said, in one line, when it refused with 2 or with 1."""
+    """The one line that the command line printed when it stopped with exit status 2 or 1."""
     said = stop.value.code if isinstance(stop.value.code, str) else capsys.readouterr().err.rstrip()
     assert stop.value.code == 2 or isinstance(stop.value.code, str)
     assert said.startswith("minivae: ") and "\n" not in said

@@ -1,29 +1,34 @@
-"""The tagged functions, each number that they give scaled in its turn, before the tests of the tag.
+"""Scale each number that a tagged function gives by 1.001, and run the tests of its tag.
 
-python tests/mutants.py FILE runs the tagged tests, first with every number times 1, then for each
-mutant those of its tag until one fails, and writes what it saw to FILE. test_bite.py reads it.
+python tests/mutants.py FILE runs the tagged tests, first with every number times 1, and then, for
+each number times 1.001, those of its tag until one fails. It writes what it saw to FILE, which
+test_bite.py reads.
 
 What a function gives is what it returns, each part of a tuple for itself, and what it writes into
-its array arguments; VAE.backward gives the gradient of each tensor. Both are found by watching.
+its array arguments; VAE.backward gives the gradient of each tensor. Functions that a model calls
+are replaced through the seam, the others in their module or class.
 """
 
 import contextlib
+import functools
 import importlib
 import inspect
 import json
 import re
 import sys
-import types
 from collections import defaultdict
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import minivae
+from minivae.devices import ops, readable
 
 SCALE = 1.001
 TESTS = Path(__file__).parent
+PACKAGE = Path(minivae.__file__).parent
 
 
 def tags_of(documented):
@@ -35,96 +40,62 @@ def tags_of_a_test(name):
 
 
 def targets():
-    """(tag, function): the tagged functions, their backwards, the step of each tagged class."""
-    for path in sorted(Path(minivae.__file__).parent.glob("*.py")):
+    """(tag, owner, name): the tagged functions and methods, and their backwards."""
+    for path in sorted(PACKAGE.rglob("*.py")):
         if '"""(E' not in path.read_text():
             continue
-        module = importlib.import_module(f"minivae.{path.stem}")
-        ours = [thing for thing in vars(module).values() if is_of(module, thing)]
-        classes = [thing for thing in ours if inspect.isclass(thing)]
-        for cls in classes:
-            for tag in tags_of(cls):
-                yield tag, cls.step
-        for owner in [module, *classes]:
-            functions = [
-                thing
-                for thing in vars(owner).values()
-                if inspect.isfunction(thing) and is_of(module, thing)
-            ]
-            for function in functions:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        module = importlib.import_module(".".join(parts))
+        ours = [x for x in vars(module).values() if getattr(x, "__module__", "") == module.__name__]
+        for owner in [module, *filter(inspect.isclass, ours)]:
+            functions = {n: f for n, f in vars(owner).items() if inspect.isfunction(f)}
+            for name, function in functions.items():
+                if function.__module__ != module.__name__:
+                    continue
                 for tag in tags_of(function):
-                    yield tag, function
-                    for backward in backwards_of(function, functions):
-                        yield tag, backward
+                    yield tag, owner, name
+                    if name.endswith("forward"):
+                        prefix = name.removesuffix("forward") + "backward"
+                        yield from ((tag, owner, n) for n in functions if n.startswith(prefix))
 
 
-def is_of(module, thing):
-    return getattr(thing, "__module__", None) == module.__name__
-
-
-def backwards_of(forward, functions):
-    """Of x_forward: x_backward, x_backward_weights and so on; of forward: backward."""
-    if not forward.__name__.endswith("forward"):
-        return []
-    prefix = forward.__name__.removesuffix("forward") + "backward"
-    return [other for other in functions if other.__name__.startswith(prefix)]
-
-
-def name_of(function):
-    return f"{function.__module__.removeprefix('minivae.')}.{function.__qualname__}"
-
-
-mutant = None
-
-
-def stand_in(*args, **kwargs):
-    """Its code enters another function, and its global `mutant` gets a name of its own there."""
-    return mutant(*args, **kwargs)
+def name_of(owner, name):
+    where = owner.__name__ if inspect.ismodule(owner) else f"{owner.__module__}.{owner.__name__}"
+    return f"{where.removeprefix('minivae.')}.{name}"
 
 
 @contextlib.contextmanager
-def scaled(function, factors):
-    """For a while each number that the function gives is times factors[the number's name].
-
-    The function's code is exchanged, for modules, pairs and tests hold references of their own.
-    """
-    original = types.FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    original.__kwdefaults__ = function.__kwdefaults__
-    key = f"mutant {function.__qualname__}"
-    function.__globals__[key] = scaling(original, factors)
-    function.__code__ = stand_in.__code__.replace(co_names=(key,))
-    try:
-        yield
-    finally:
-        function.__code__ = original.__code__
-        del function.__globals__[key]
+def scaled(owner, name, factors):
+    """While this lasts, each number that the function gives is times factors[its name]."""
+    original = getattr(owner, name)
+    wrong = scaling(original, factors)
+    if getattr(readable, name, None) is original:
+        with ops.replaced(**{name: wrong}):
+            yield
+    else:
+        with mock.patch.object(owner, name, wrong):
+            yield
 
 
 def scaling(original, factors):
-    """The function that gives what original gives, each number times its factor."""
     signature = inspect.signature(original)
     is_backward = "backward" in original.__name__
 
+    @functools.wraps(original)
     def call(*args, **kwargs):
         arrays = signature.bind(*args, **kwargs).arguments
         if is_backward and "self" in arrays:
             arrays = arrays["self"].gradients()
-        before = {name: a.copy() for name, a in arrays.items() if isinstance(a, np.ndarray)}
+        before = {key: a.copy() for key, a in arrays.items() if isinstance(a, np.ndarray)}
         result = original(*args, **kwargs)
-        for name, old in before.items():
-            array = arrays[name]
+        for key, old in before.items():
+            array = arrays[key]
             if np.array_equal(array, old, equal_nan=True):
                 continue
-            if is_backward:  # a gradient, whatever stood there before
-                array *= factors[name]
-            else:  # a step from where it stood
-                array += (factors[name] - 1) * (array - old)
+            if is_backward:  # a gradient, whatever the array held before
+                array *= factors[key]
+            else:  # a step from what the array held before
+                array += (factors[key] - 1) * (array - old)
         if is_number(result):
             return result * factors["result"]
         if isinstance(result, tuple):
@@ -142,12 +113,12 @@ def is_number(x):
 
 
 class Bite:
-    """The plugin: collects the tagged tests once, and runs them many times."""
+    """A pytest plugin that collects the tagged tests once, and runs them many times."""
 
     def __init__(self):
-        self.failed = {}  # {test: what it said}, all numbers times 1
-        self.unseen = []  # functions that gave no number to a test of their tag
-        self.bitten = {}  # {mutant: the test that failed, or None}
+        self.failed = {}  # {test: its error}, with all numbers times 1
+        self.unseen = []  # functions that gave no number in any test of their tag
+        self.bitten = {}  # {number: the test that failed, or None}
         self.raised = None  # the last run's first exception
 
     def pytest_collection_modifyitems(self, items):
@@ -170,20 +141,21 @@ class Bite:
 
     def first_that_fails(self, items):
         for item in items:
-            # Any other exception would come from a mutant that is broken, not from a test.
+            # Any other exception would come from a broken function, not from a test.
             if isinstance(self.run(item), AssertionError):
                 return item.nodeid
         return None
 
     def pytest_runtestloop(self, session):
-        pairs = list(targets())
-        seen = {function: defaultdict(lambda: 1.0) for _, function in pairs}
+        found = list(targets())
+        seen = {target: defaultdict(lambda: 1.0) for target in found}
         tests = defaultdict(list)
         for item in session.items:
             tags = tags_of_a_test(item.originalname)
             with contextlib.ExitStack() as stack:
-                for function in dict.fromkeys(f for tag, f in pairs if tag in tags):
-                    stack.enter_context(scaled(function, seen[function]))
+                for target in found:
+                    if target[0] in tags:
+                        stack.enter_context(scaled(*target[1:], seen[target]))
                 raised = self.run(item)
             if isinstance(raised, pytest.skip.Exception):
                 continue
@@ -192,18 +164,19 @@ class Bite:
             for tag in tags:
                 tests[tag].append(item)
 
-        for tag, function in pairs:
-            if not seen[function]:
-                self.unseen.append(f"{tag} {name_of(function)}")
-            for number in seen[function]:
-                with scaled(function, defaultdict(lambda: 1.0, {number: SCALE})):
+        for tag, owner, name in found:
+            numbers = seen[tag, owner, name]
+            if not numbers:
+                self.unseen.append(f"{tag} {name_of(owner, name)}")
+            for number in numbers:
+                with scaled(owner, name, defaultdict(lambda: 1.0, {number: SCALE})):
                     test = self.first_that_fails(tests[tag])
-                self.bitten[f"{tag} {name_of(function)} {number}"] = test
+                self.bitten[f"{tag} {name_of(owner, name)} {number}"] = test
         return True
 
 
 def main(file):
-    paths = sorted(TESTS.glob("test_*.py"))
+    paths = sorted(TESTS.rglob("test_*.py"))
     tagged = [path for path in paths if re.search(r"def test_(\w+_)?E\d+_", path.read_text())]
     bite = Bite()
     options = ["--quiet", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +14,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from minivae import VAE, VAEConfig, backend
+from minivae import VAE, VAEConfig
+from minivae.devices.find import fault
+from minivae.devices.ops import pick
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -139,14 +143,29 @@ def test_a_script_runs(script, tmp_path):
     found = json.loads(path.read_text())
     assert path.name.startswith(f"{script}-cpu") and found["script"] == script
     assert {"machine", "rounds", "left_out", "results"} <= set(found)
-    machine = {"cpu", "cores", "devices", "blas", "versions", "products", "environment", "date"}
+    machine = {"cpu", "cores", "devices", "functions", "blas", "versions", "products"}
+    machine |= {"environment", "date"}
     assert set(found["machine"]) == machine
     measured = numbers(found["results"])
     assert measured and all(math.isfinite(number) for number in measured)
-    if backend.fault() and script != "gradcheck":
-        assert found["left_out"]["minivae, gpu"] == backend.fault()
+    assert found["machine"]["functions"]["cpu"] == pick("cpu").name
+    if fault() and script != "gradcheck":
+        assert found["left_out"]["minivae, gpu"] == fault()
     if script == "scaling":
         assert imread(tmp_path / "scaling-quick.png").ndim == 3
+
+
+def test_a_step_is_compared_with_that_of_another_checkout(tmp_path):
+    """Here with a copy of this one, and with the readable functions."""
+    shutil.copytree(FOLDER.parent / "minivae", tmp_path / "other" / "minivae")
+    command = [sys.executable, FOLDER / "step.py", "--quick", "--against", "other", "--out", "."]
+    env = os.environ | {"MINIVAE_OPS": "readable"}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "step-against-cpu-quick.json").read_text())
+    for problem in found["results"].values():
+        assert {"minivae, cpu", "the other checkout, cpu"} <= set(problem["arms"])
+    assert found["machine"]["functions"]["cpu"] == "readable" and "readable.py" in run.stdout
 
 
 CONFIGS = {

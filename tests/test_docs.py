@@ -4,7 +4,12 @@ import ast
 import functools
 import importlib.util
 import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from test_house import FILES, ROOT, bearers_of_the_tags, tags_of_the_docstrings
@@ -68,15 +73,15 @@ def test_every_link_leads_to_a_file_a_heading_or_a_function(name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_test_that_a_page_names_is_there(name):
-    source = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    source = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     tests = set(re.findall(r"^def (test_\w+)", source, re.M))
     named = set(re.findall(r"`(test_\w+)`", PAGES[name]))
-    assert named <= tests, named - tests
+    assert named <= tests
 
 
 @functools.cache
 def tagged():
-    """{tag: (file, the name of what is tagged, the years of its sources)}"""
+    """{tag: (file in minivae/, the name of what is tagged, the years of its sources)}"""
     found = {}
     for path in FILES:
         tree = ast.parse(path.read_text())
@@ -88,8 +93,9 @@ def tagged():
                 docstring = ast.get_docstring(node) or ""
                 _, _, source = docstring.partition("Source:")
                 years = set(re.findall(r"\b1[89]\d\d\b|\b20\d\d\b", source))
+                file = path.relative_to(ROOT / "minivae").as_posix()
                 for tag in re.findall(r"^\((E\d+)\)", docstring, re.M):
-                    found[tag] = path.name, prefix + node.name, years
+                    found[tag] = file, prefix + node.name, years
     return found
 
 
@@ -104,32 +110,31 @@ def test_a_derivation_names_its_code_its_tests_and_its_paper(tag):
     assert "```math" in section and "\n- Shapes: " in section
 
 
-def plain_lines(function):
-    """The code of a method of VAE as the page quotes it: no prefixes, no params and grads."""
-    lines = inspect.getsource(function).splitlines()
-    lines = [re.sub(r"\b(acts|ops|config|self)\.|, params|, grads", "", line) for line in lines]
-    return [line.partition("  #")[0].strip() for line in lines]
+def plain_statements(method):
+    """The statements of a method of VAE as the page quotes them."""
+    [function] = ast.parse(textwrap.dedent(inspect.getsource(method))).body
+    simple = (ast.Assign, ast.Expr)
+    found = [node for node in ast.walk(function) if isinstance(node, simple)]
+    found.sort(key=lambda node: node.lineno)
+    lines = [ast.unparse(node) for node in found]
+    return [re.sub(r"\b(acts|ops|config|self)\.|, params|, grads", "", line) for line in lines]
 
 
-def in_order(lines, source):
-    start = 0
-    for line in lines:
-        assert line in source[start:], line
-        start = source.index(line, start) + 1
-
-
-def test_the_table_is_forward_and_backward_upside_down():
+def test_the_table_has_the_lines_of_forward_and_of_backward_in_reverse_order():
     rows = re.search(r"^\| forward, downwards.*\n\|.*\n((?:\|.*\n)+)", DERIVATION, re.M)[1]
     rows = rows.splitlines()
     cells = [[re.findall("`(.*?)`", cell) for cell in row.split(" | ")] for row in rows]
     forward = [line for left, _ in cells for line in left]
     backward = [line for _, right in reversed(cells) for line in right]
     for method, quoted in ((VAE.forward, forward), (VAE.backward, backward)):
-        source = plain_lines(method)
-        in_order(quoted, source)
+        source = plain_statements(method)
+        rest = iter(source)
+        missing = [line for line in quoted if line not in rest]  # `in` searches from here on
+        assert not missing
         calls = {line for line in source if re.search(r"(forward|backward)\(", line)}
-        assert {line for line in calls if not line.startswith("def")} <= set(quoted)
-    sums = {line for line in plain_lines(VAE.backward) if re.fullmatch(r"d\w+ = \w+ \+ .*", line)}
+        assert calls <= set(quoted)
+    source = plain_statements(VAE.backward)
+    sums = {line for line in source if re.fullmatch(r"d\w+ = \w+ \+ .*", line)}
     assert sums == set(re.findall(r"\*\*`(.*?)`\*\*", "".join(rows)))  # where two paths add
 
 
@@ -205,3 +210,24 @@ def test_the_command_refuses_a_part_that_is_none(capsys):
 @pytest.mark.slow
 def test_all_slips_have_their_numbers_on_mnist(mnist):
     slips().main([])
+
+
+# The page for contributors
+def test_the_layer_of_the_contributing_page_joins_with_one_line(tmp_path):
+    """Its two files and its line, in a copy of the package: its tests pass."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shutil.copytree(ROOT / "minivae", tmp_path / "minivae")
+    (tmp_path / "tests").mkdir()
+    files = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", page, re.S)
+    for name, text in files:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    [line] = re.findall(r"^from \.\..*", page, re.M)
+    with open(tmp_path / "minivae" / "devices" / "readable.py", "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    fixture = "import numpy, pytest\nrng = pytest.fixture(lambda: numpy.random.default_rng(0))\n"
+    (tmp_path / "tests" / "conftest.py").write_text(fixture)
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    found = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+    assert len(files) == 2 and "3 passed" in found.stdout

@@ -1,11 +1,12 @@
 """What a run survives: a table of faults, each tried.
 
-docs/reliability.md lists the promises, each with the test of this file that holds it.
+docs/reliability.md lists the promises, each with the test that proves it.
 """
 
 import ast
 import dataclasses
 import gzip
+import hashlib
 import json
 import os
 import pickle
@@ -26,20 +27,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from minivae import (
-    VAE,
-    VAEConfig,
-    checkpoint,
-    datasets,
-    errors,
-    fit,
-    load,
-    mnist,
-    record,
-    save,
-    training,
-)
+from minivae import VAE, VAEConfig, datasets, errors, files, fit, load, save, training
 from minivae.cli import main
+from minivae.cli.train import stop_signals
+from minivae.datasets import mnist
+from minivae.runs import checkpoint, folder
+from minivae.runs.checkpoint import load_training
+from minivae.runs.options import Options, Record
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--hidden", "8", "--latent", "3"]
@@ -62,6 +56,12 @@ def driver(*arguments, **options):
     )
 
 
+def first_epoch(process):
+    """Wait until the first epoch has been saved and printed: the run now is in its loop."""
+    while not process.stdout.readline().startswith("     1 "):
+        assert process.poll() is None, process.stderr.read()
+
+
 def wait(process):
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
@@ -69,10 +69,10 @@ def wait(process):
 
 def outcome(run):
     """What two runs of the same bits share: weights, moments, the generator, the numbers."""
-    vae, state = checkpoint.load_training(run)
+    vae, state, record = load_training(run)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in state.history]
-    pictures = {name: x.tobytes() for name, x in state.pictures.items()}
-    bits = (vae.theta.tobytes(), state.adam.G.tobytes(), state.adam.S.tobytes())
+    pictures = {name: x.tobytes() for name, x in record.pictures.items()}
+    bits = (vae.theta.tobytes(), state.adam.m.tobytes(), state.adam.v.tobytes())
     return bits, state.adam.t, state.generator, rows, pictures
 
 
@@ -89,14 +89,6 @@ def whole(tmp_path_factory):
     return run
 
 
-@pytest.fixture
-def dead():
-    """The number of a process that is no more."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 # While it runs
 
 
@@ -107,7 +99,7 @@ def stopped_after(steps, number=signal.SIGINT):
     def interrupted(*given, on_step, state, **options):
         def step():
             if state.adam.t == steps:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
             on_step()
 
         return fit(*given, on_step=step, state=state, **options)
@@ -126,8 +118,8 @@ def test_a_signal_saves_where_the_run_stands_and_it_goes_on_to_the_same_bits(
         patch.setattr(training, "fit", stopped_after(steps, number))
         main(["train", *SMALL, "--epochs", "6", "--out", str(run)])
     assert stop.value.code == 128 + number and signal.getsignal(number) == before
-    assert f"minivae train --resume {run} goes on" in capsys.readouterr().err
-    _, state = checkpoint.load_training(run)
+    assert f"to continue: minivae train --resume {run}" in capsys.readouterr().err
+    _, state, _ = load_training(run)
     assert state.adam.t == steps and len(state.history) == (steps - 1) // 3
     main(["train", "--resume", str(run)])
     assert outcome(run) == outcome(whole)
@@ -135,20 +127,13 @@ def test_a_signal_saves_where_the_run_stands_and_it_goes_on_to_the_same_bits(
     assert (run / "figures" / "epochs.png").is_file() and (run / "summary.json").is_file()
 
 
-def test_a_second_signal_leaves_at_once(tmp_path):
-    process = driver("--epochs", 100000, "--out", tmp_path / "run")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    with record.stop_signals() as noted:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert noted == [signal.SIGINT]
+def test_a_second_signal_acts_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with stop_signals() as noted:
+        signal.raise_signal(signal.SIGINT)
+        assert noted == [signal.SIGINT] and signal.getsignal(signal.SIGINT) == before
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    code, _, err = wait(process)
-    assert code == 130 and "Traceback" not in err and "goes on" in err
+            signal.raise_signal(signal.SIGINT)
 
 
 def survive(run, kills, whole):
@@ -165,7 +150,7 @@ def survive(run, kills, whole):
         process.kill()
         process.communicate()
         if run.exists():
-            _, state = checkpoint.load_training(run)
+            _, state, _ = load_training(run)
             assert state.adam.t >= before
             before = state.adam.t
         if before == 18:  # it has ended, or was drawing its pictures
@@ -188,14 +173,14 @@ def test_25_kills_at_random_moments(tmp_path, whole):
     survive(tmp_path / "run", 25, whole)
 
 
-def test_a_kill_leaves_no_half_written_files_for_ever(tmp_path, dead):
-    path = tmp_path / "model.safetensors"
-    stale = tmp_path / f".model.safetensors.{dead}.tmp"
-    running = tmp_path / f".model.safetensors.{os.getppid()}.tmp"
-    for file in (stale, running):
-        file.touch()
-    save(VAE(CONFIG), path)
-    assert not stale.exists() and running.exists()
+def test_a_kill_leaves_no_half_written_files_for_ever(tmp_path):
+    old, new = (tmp_path / f"{files.UNFINISHED}{name}" for name in ("old", "new"))
+    for left in (old, new):
+        left.mkdir()
+        (left / "model.safetensors").touch()
+    os.utime(old, (0, time.time() - 2 * files.ABANDONED))
+    save(VAE(CONFIG), tmp_path / "model.safetensors")
+    assert not old.exists() and new.exists()
 
 
 def diverging(**options):
@@ -211,7 +196,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named():
 
 def test_the_first_value_that_is_not_finite_is_named():
     images, labels, _ = datasets.strokes(20)
-    first = {"encoder.mu.b": "mu", "classifier.out.W": "logits", "decoder.0.b": "decoder_h"}
+    first = {"encoder.mu.b": "mu", "classifier.out.W": "logits", "decoder.0.b": r"decoder\[1\]"}
     for name, shown in first.items():
         vae = VAE(CONFIG)
         vae.parameters()[name][...] = np.nan
@@ -225,7 +210,7 @@ def test_what_the_last_step_of_an_epoch_spoils_is_not_saved(few_strokes, tmp_pat
     options = ["--batch-size", "300", "--epochs", "1", "--lr", "1e38", "--out", str(run)]
     with pytest.raises(SystemExit, match="epoch 1, step 1, learning rate 1e.38: .* not finite"):
         main(["train", *SMALL, *options])
-    vae, state = checkpoint.load_training(run)
+    vae, state, _ = load_training(run)
     assert np.isfinite(vae.theta).all() and state.adam.t == 0
 
 
@@ -274,7 +259,7 @@ def test_the_last_good_checkpoint_of_a_diverged_run_stays(few_strokes, tmp_path,
     with pytest.raises(SystemExit, match="epoch 2, step 4, learning rate 0.001") as stop:
         main(["train", *SMALL, "--epochs", "3", "--out", str(run)])
     assert "\n" not in stop.value.code
-    _, state = checkpoint.load_training(run)
+    _, state, _ = load_training(run)
     assert state.adam.t == 3 and len(history(run)) == 1
 
 
@@ -283,7 +268,7 @@ def test_out_of_memory_tells_the_batch_and_the_bytes_and_leaves_the_weights(monk
     before = vae.theta.copy()
     images, labels, _ = datasets.strokes(20)
 
-    def full(self, x, eps, labels=None):
+    def full(self, *given):
         raise MemoryError("Out of memory allocating 1,024 bytes")
 
     monkeypatch.setattr(VAE, "forward", full)
@@ -314,31 +299,33 @@ def test_a_disk_that_is_full_leaves_the_old_checkpoint_and_names_the_file(tmp_pa
 # Resume
 
 
-def test_a_finished_run_ends_with_0_and_the_same_weights(whole, tmp_path):
+def test_a_finished_run_ends_with_0_and_the_same_weights(few_strokes, whole, tmp_path, capsys):
     run = shutil.copytree(whole, tmp_path / "run")
     before = (run / "model.safetensors").read_bytes()
-    code, out, err = wait(driver("--resume", run))
-    assert code == 0 and out.splitlines()[-1].endswith("latent.png"), err
+    main(["train", "--resume", str(run)])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("latent.png")
     assert (run / "model.safetensors").read_bytes() == before
 
 
-def test_more_epochs_go_on_to_the_bits_of_a_longer_run(tmp_path, whole):
+def test_more_epochs_go_on_to_the_bits_of_a_longer_run(few_strokes, tmp_path, whole):
     run = tmp_path / "run"
-    assert wait(driver("--epochs", 4, "--out", run))[0] == 0
-    assert wait(driver("--epochs", 6, "--resume", run, "--out", run, "--data-dir", "."))[0] == 0
+    main(["train", *SMALL, "--epochs", "4", "--out", str(run)])
+    main(["train", "--epochs", "6", "--resume", str(run), "--out", str(run), "--data-dir", "."])
     bits, *numbers = outcome(run)
     whole_bits, *whole_numbers = outcome(whole)
     assert bits == whole_bits and numbers[:3] == whole_numbers[:3]
 
 
 @pytest.mark.parametrize("content", ["nothing", "an empty folder", "other files"])
-def test_a_folder_without_a_checkpoint_starts_from_the_beginning(tmp_path, whole, content):
+def test_a_folder_without_a_checkpoint_starts_from_the_beginning(
+    few_strokes, tmp_path, whole, content
+):
     run = tmp_path / "run"
     if content != "nothing":
         run.mkdir()
     if content == "other files":
         (run / "history.jsonl").write_text('{"epoch": 1, "tor')
-    assert wait(driver("--epochs", 6, "--resume", run))[0] == 0
+    main(["train", *SMALL, "--epochs", "6", "--resume", str(run)])
     assert outcome(run) == outcome(whole)
 
 
@@ -363,28 +350,19 @@ def test_a_changed_option_is_refused_by_its_name(whole, option, was, capsys):
 
 
 @pytest.mark.parametrize("epochs", [6, 7])
-def test_a_torn_or_doubled_history_is_mended(whole, tmp_path, epochs):
+def test_a_torn_or_doubled_history_is_mended(few_strokes, whole, tmp_path, epochs):
     run = shutil.copytree(whole, tmp_path / "run")
     lines = (run / "history.jsonl").read_text().splitlines(keepends=True)
     (run / "history.jsonl").write_text("".join(lines[:3] + lines[2:4]) + '{"epoch": 5, "st')
-    assert wait(driver("--epochs", epochs, "--resume", run))[0] == 0
+    main(["train", "--epochs", str(epochs), "--resume", str(run)])
     assert [row["epoch"] for row in history(run)] == list(range(1, epochs + 1))
 
 
 def test_a_model_without_a_training_does_not_go_on(tmp_path):
     for state in (None, training.start(VAE(CONFIG))):  # fit from Python knows no options
         save(VAE(CONFIG), tmp_path / "model.safetensors", state)
-        with pytest.raises(SystemExit, match="no training that could go on"):
+        with pytest.raises(SystemExit, match="without a training that could continue"):
             main(["train", "--resume", str(tmp_path)])
-
-
-def test_options_that_do_not_fit_the_weights_do_not_go_on(whole, tmp_path):
-    run = shutil.copytree(whole, tmp_path / "run")
-    vae, state = checkpoint.load_training(run)
-    state.options["latent"] = 7
-    save(vae, run / "model.safetensors", state)
-    with pytest.raises(SystemExit, match="do not fit its weights"):
-        main(["train", "--resume", str(run)])
 
 
 @pytest.mark.parametrize("spoil", [
@@ -404,9 +382,9 @@ def test_fit_refuses_a_state_that_is_not_of_this_training(spoil):
         fit(vae, (images, labels), epochs=3, batch_size=10, state=state)
 
 
-def test_out_is_no_changed_option_and_makes_nothing(whole, tmp_path):
+def test_out_is_no_changed_option_and_makes_nothing(few_strokes, whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
-    assert wait(driver("--resume", run, "--out", tmp_path / "other"))[0] == 0
+    main(["train", "--resume", str(run), "--out", str(tmp_path / "other")])
     assert list(tmp_path.iterdir()) == [run]
 
 
@@ -421,38 +399,72 @@ def test_a_run_folder_appears_whole(few_strokes, tmp_path, monkeypatch):
         seen.append(sorted(path.name for path in Path(source).iterdir()))
         rename(source, target)
 
-    monkeypatch.setattr(record.os, "rename", watched)
+    monkeypatch.setattr(folder.os, "rename", watched)
     main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "a" / "run")])
     assert seen == [["model.safetensors"]]
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["run"]
 
 
-def test_a_run_is_overwritten_only_where_told_and_nothing_else_ever(
-    few_strokes, tmp_path, whole, capsys
-):
+NEW = ["train", *SMALL, "--epochs", "1", "--seed", "3", "--out"]
+
+
+def test_a_run_is_overwritten_only_where_told(few_strokes, tmp_path, whole):
     run = shutil.copytree(whole, tmp_path / "run")
-    arguments = ["train", *SMALL, "--epochs", "1", "--seed", "3", "--out"]
-    with pytest.raises(SystemExit, match="--resume goes on with it, --overwrite replaces it"):
-        main([*arguments, str(run)])
+    with pytest.raises(SystemExit, match="--resume continues this run, --overwrite replaces it"):
+        main([*NEW, str(run)])
     assert outcome(run) == outcome(whole)
+    (run / "notes").write_text("mine")
+    (tmp_path / "link").symlink_to(run)
+    main([*NEW, str(tmp_path / "link"), "--overwrite"])  # a link is followed
+    assert len(history(run)) == 1 and (run / "notes").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "run"]
+
+
+def test_what_is_not_a_run_is_never_overwritten(few_strokes, tmp_path):
     other = tmp_path / "thesis"
     other.mkdir()
     (other / "text").write_text("mine")
-    with pytest.raises(SystemExit, match="no run folder; it is not replaced"):
-        main([*arguments, str(other), "--overwrite"])
-    assert (other / "text").read_text() == "mine"
-    (other / "model.safetensors").write_text("of something else")
-    for place in (other, tmp_path / "missing" / ".." / "thesis"):
-        with pytest.raises(SystemExit, match="no run folder; it is not replaced"):
-            main([*arguments, str(place), "--overwrite"])
-    assert (other / "text").read_text() == "mine"
-    shutil.rmtree(other)
-    (tmp_path / "link").symlink_to(run)
-    main([*arguments, str(tmp_path / "link"), "--overwrite"])
-    assert outcome(run) == outcome(whole) and len(history(tmp_path / "link")) == 1
-    main([*arguments, str(run), "--overwrite"])
-    assert len(history(run)) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "run"]
+    for content in ("no model", "a model of something else"):
+        for place in (other, other / "text", tmp_path / "missing" / ".." / "thesis"):
+            with pytest.raises(SystemExit, match="cannot make the run folder"):
+                main([*NEW, str(place), "--overwrite"])
+        (other / "model.safetensors").write_text(content)
+    assert (other / "text").read_text() == "mine" and len(list(other.iterdir())) == 2
+
+
+# --overwrite, killed before its n-th step: the checkpoint, the history, and what is removed.
+KILLED = """
+import os, pathlib, sys
+left = [int(sys.argv.pop(1))]
+def counted(function):
+    def call(*given, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            os._exit(9)
+        return function(*given, **options)
+    return call
+os.replace, pathlib.Path.unlink = counted(os.replace), counted(pathlib.Path.unlink)
+"""
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_kill_while_a_run_is_replaced_leaves_the_old_run_or_the_new_one(
+    few_strokes, tmp_path, whole, step
+):
+    run = shutil.copytree(whole, tmp_path / "run")
+    command = [sys.executable, "-c", KILLED + DRIVER, str(step), *NEW, str(run), "--overwrite"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 9
+    if step == 1:
+        assert outcome(run) == outcome(whole)
+        main(["train", "--resume", str(run)])
+        assert outcome(run) == outcome(whole)
+    else:
+        _, state, record = load_training(run)
+        assert state.adam.t == 0 and record.options.seed == 3
+        main(["train", "--resume", str(run)])
+        assert len(history(run)) == 1
+        assert json.loads((run / "summary.json").read_text())["seed"] == 3
 
 
 def test_nothing_is_made_before_options_and_data_are_checked(tmp_path, monkeypatch, few_strokes):
@@ -468,44 +480,17 @@ def test_nothing_is_made_before_options_and_data_are_checked(tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_what_a_killed_process_left_beside_a_run_is_swept(few_strokes, tmp_path, dead):
-    stale = tmp_path / f".run.{dead}.tmp"
-    stale.mkdir()
-    (stale / "model.safetensors").touch()
-    main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")])
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-def test_a_run_that_cannot_take_its_name_leaves_the_old_one(
-    few_strokes, tmp_path, monkeypatch, whole
-):
+def test_if_replacing_a_run_fails_the_old_one_stays(few_strokes, tmp_path, monkeypatch, whole):
     run = shutil.copytree(whole, tmp_path / "run")
-    rename = os.rename
 
-    def refused(source, target):
-        if Path(target) == run and Path(source).name != f".run.replaced.{os.getpid()}.tmp":
-            raise OSError(28, "No space left on device")
-        rename(source, target)
+    def full(handle):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(record.os, "rename", refused)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(SystemExit, match="No space left"):
-        main(["train", *SMALL, "--epochs", "1", "--out", str(run), "--overwrite"])
+        main([*NEW, str(run), "--overwrite"])
     assert outcome(run) == outcome(whole) and list(tmp_path.iterdir()) == [run]
-
-
-def test_a_run_that_was_being_replaced_comes_back(few_strokes, tmp_path, whole, dead):
-    """Killed between the two renames: the old run stands under its temporary name."""
-    run = tmp_path / "run"
-    shutil.copytree(whole, tmp_path / f".run.replaced.{dead}.tmp")
-    with pytest.raises(SystemExit, match="run is back"):
-        main(["train", *SMALL, "--epochs", "1", "--out", str(run)])
-    assert outcome(run) == outcome(whole) and list(tmp_path.iterdir()) == [run]
-
-
-def test_what_an_earlier_process_of_our_number_left_does_not_block_a_name(few_strokes, tmp_path):
-    (tmp_path / f".run.{os.getpid()}.tmp").mkdir()
-    main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")])
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (run / "summary.json").is_file() and (run / "figures" / "epochs.png").is_file()
 
 
 @pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
@@ -528,8 +513,8 @@ def test_more_memory_than_there_is_is_one_line(tmp_path, monkeypatch):
 def test_under_nohup_a_signal_that_is_ignored_stays_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with record.stop_signals() as noted:
-            os.kill(os.getpid(), signal.SIGINT)
+        with stop_signals() as noted:
+            signal.raise_signal(signal.SIGINT)
             assert not noted and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -584,39 +569,38 @@ def trained(tmp_path):
 
 
 FAULTS = {
-    "cut": (lambda c: c[:-1], "no model of minivae"),
-    "cut to nothing": (lambda c: b"", "is cut"),
-    "too long": (lambda c: c + b"\0", "no model of minivae"),
+    "cut": (lambda c: c[:-1], "not a model of minivae"),
+    "cut to nothing": (lambda c: b"", "not a model of minivae"),
+    "too long": (lambda c: c + b"\0", "not a model of minivae"),
     "a flipped bit": (lambda c: c[:-9] + bytes([c[-9] ^ 1]) + c[-8:], "damaged"),
-    "a header that promises terabytes": (lambda c: b"\xff" * 7 + b"\x7f" + c[8:], "is cut"),
+    "a header that promises terabytes": (lambda c: b"\xff" * 7 + b"\x7f" + c[8:], "not a model"),
     "a tensor that promises terabytes": (
-        lambda c: spoiled(c, (b'"shape":[784,8]', b'"shape":[999,9]')), "no model of minivae"),
-    "a pickle": (lambda c: pickle.dumps(np.zeros(3)), "no safetensors"),
+        lambda c: spoiled(c, (b'"shape":[784,8]', b'"shape":[999,9]')), "not a model of minivae"),
+    "a pickle": (lambda c: pickle.dumps(np.zeros(3)), "not a model of minivae"),
     "a newer format": (
-        lambda c: spoiled(c, (b'\\"format\\": 3', b'\\"format\\": 4')), "format 4; .* reads 3"),
+        lambda c: spoiled(c, (b'\\"format\\": 4', b'\\"format\\": 5')), "format 5; .* reads 3"),
     "an older format": (
-        lambda c: spoiled(c, (b'\\"format\\": 3', b'\\"format\\": 2')), "format 2; .* reads 3"),
+        lambda c: spoiled(c, (b'\\"format\\": 4', b'\\"format\\": 2')), "format 2; .* reads 3"),
     "a huge model": (
         lambda c: spoiled(c, (b'\\"data_dim\\": 784', b'\\"data_dim\\": 9e9')), "whole numbers"),
     "another architecture": (
         lambda c: spoiled(c, (b'\\"latent_dim\\": 2', b'\\"latent_dim\\": 9')), "encoder.mu.W is"),
-    "a foreign file": (lambda c: safetensors.numpy.save({"W": np.zeros(3)}), "no model of"),
+    "a foreign file": (lambda c: safetensors.numpy.save({"W": np.zeros(3)}), "not a model of"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_wrong_file_is_one_clear_error_at_once(trained, fault):
+def test_a_wrong_file_is_one_clear_error(trained, fault):
     path, content = trained
     spoil, message = FAULTS[fault]
     path.write_bytes(spoil(content))
-    start = time.perf_counter()
     tracemalloc.start()
     with pytest.raises(errors.FileError, match=message) as refused:
         load(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert str(path) in str(refused.value) and "\n" not in str(refused.value)
-    assert peak < 50e6 and time.perf_counter() - start < 1
+    assert peak < 50e6
 
 
 def test_another_architecture_is_listed_whole(tmp_path):
@@ -631,21 +615,23 @@ def test_another_architecture_is_listed_whole(tmp_path):
         load(path)
     said = str(refused.value)
     for part in (
-        "encoder.mu.W is missing", "encoder.mu.b is missing", "encoder.mean.W is unexpected",
-        "encoder.mean.b is unexpected", "decoder.0.W is ((8, 12), 'F32'), not ((12, 8), 'F32')",
+        "encoder.mu.W is missing, not (8, 2)", "encoder.mu.b is missing, not (2,)",
+        "encoder.mean.W is (8, 2), not expected", "encoder.mean.b is (2,), not expected",
+        "decoder.0.W is (8, 12), not (12, 8)",
     ):  # fmt: skip
         assert part in said
 
 
 @pytest.mark.parametrize("network", ["encoder", "decoder", "classifier"])
-def test_a_model_of_very_many_layers_is_refused_at_once(tmp_path, network):
+def test_a_model_of_very_many_layers_is_refused_at_once(tmp_path, network, monkeypatch):
+    """Without a look at any of the layers."""
     vae = VAE(CONFIG)
     vae.config = dataclasses.replace(CONFIG, **{f"{network}_layers": (1,) * 50_000})
     path = save(vae, tmp_path / "model.safetensors")
-    start = time.perf_counter()
+    monkeypatch.setattr(checkpoint, "shapes", None)
     with pytest.raises(errors.FileError, match="fewer tensors than layers") as refused:
         load(path)
-    assert time.perf_counter() - start < 1 and len(str(refused.value)) < 500
+    assert len(str(refused.value)) < 500
 
 
 def test_a_huge_model_is_refused_before_it_is_made(tmp_path):
@@ -662,7 +648,7 @@ def test_a_huge_model_is_refused_before_it_is_made(tmp_path):
 
 def test_a_fifo_or_a_folder_in_the_file_s_place_is_refused(tmp_path):
     os.mkfifo(tmp_path / "model.safetensors")
-    with pytest.raises(errors.FileError, match="is no file"):
+    with pytest.raises(errors.FileError, match="is not a file"):
         load(tmp_path)
 
 
@@ -670,18 +656,26 @@ def test_a_state_comes_back_whole(tmp_path):
     vae = VAE(CONFIG)
     images, labels, _ = datasets.strokes(25)
     state = training.start(vae, lr=0.01, seed=7)
-    state.options = {"hidden": [8], "epochs": 2}
-    state.pictures = {"digits.1": np.arange(6, dtype=np.uint8).reshape(2, 3)}
-    fit(vae, (images, labels), epochs=2, batch_size=10, seed=7, state=state)
-    again, found = checkpoint.load_training(save(vae, tmp_path / "model.safetensors", state))
+    record = Record(Options(hidden=(8, 9), epochs=2), {"digits.1": np.eye(3, dtype=np.uint8)})
+
+    def stop():
+        if state.adam.t == 5:  # in the second epoch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(vae, (images, labels), batch_size=10, seed=7, state=state, on_step=stop)
+    path = save(vae, tmp_path / "model.safetensors", state, record)
+    again, found, kept = load_training(path)
     assert np.array_equal(again.theta, vae.theta)
-    for field in ("generator", "batches", "seconds", "history", "options"):
-        assert getattr(found, field) == getattr(state, field)
-    assert np.array_equal(found.pictures["digits.1"], state.pictures["digits.1"])
-    for field in ("lr", "beta1", "beta2", "eps", "t"):
-        assert getattr(found.adam, field) == getattr(state.adam, field)
-    assert np.array_equal(found.adam.G, state.adam.G) and found.adam.S.any()
-    assert np.array_equal(found.adam.S, state.adam.S) and found.adam.t == 6
+    for name in ("generator", "batches", "seconds", "history"):
+        assert getattr(found, name) == getattr(state, name)
+    assert np.array_equal(found.sums, state.sums) and found.batches == 2
+    for name in ("lr", "beta1", "beta2", "eps", "t"):
+        assert getattr(found.adam, name) == getattr(state.adam, name)
+    assert np.array_equal(found.adam.m, state.adam.m) and found.adam.m.any()
+    assert np.array_equal(found.adam.v, state.adam.v) and found.adam.v.any()
+    assert kept.options == record.options
+    assert np.array_equal(kept.pictures["digits.1"], np.eye(3))
 
 
 EDITS = st.lists(
@@ -722,21 +716,25 @@ def idx(folder, packed):
     return gzip.compress(content, mtime=0) if packed else content
 
 
+def read_idx(path):
+    return mnist.read_idx(path, hashlib.sha256(idx(path.parent, False)).hexdigest())
+
+
 KINDS = {
-    "checkpoint": (small_checkpoint, checkpoint.load_training, "model.safetensors"),
-    "idx": (lambda folder: idx(folder, False), mnist.read_idx, "images"),
-    "gzip": (lambda folder: idx(folder, True), mnist.read_idx, "images.gz"),
+    "checkpoint": (small_checkpoint, load_training, "model.safetensors"),
+    "idx": (lambda folder: idx(folder, False), read_idx, "images"),
+    "gzip": (lambda folder: idx(folder, True), read_idx, "images.gz"),
 }
 
 
 def mutate(kind, folder, count):
-    """Success or the one error family, at once and within 50 MB, for so many mutations."""
+    """Success or the one error family, within 50 MB, for so many mutations."""
     make, read, name = KINDS[kind]
     content = make(folder)
     path = folder / name
     outcomes = {"loaded": 0, "refused": 0}
 
-    @hypothesis.settings(max_examples=count, derandomize=True, deadline=5000, database=None)
+    @hypothesis.settings(max_examples=count, derandomize=True, deadline=None, database=None)
     @hypothesis.given(EDITS)
     def try_it(edits):
         path.write_bytes(mutated(content, edits))
@@ -782,11 +780,11 @@ def test_debug_shows_where_an_error_comes_from(tmp_path):
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_is_130_without_a_traceback(tmp_path, number, status):
     process = driver("--epochs", 100000, "--out", tmp_path / "run")
-    process.stdout.readline()
-    time.sleep(0.3)
+    first_epoch(process)
     process.send_signal(number)
     code, _, err = wait(process)
-    assert code == status and err == f"stopped; minivae train --resume {tmp_path}/run goes on\n"
+    assert code == status
+    assert err == f"stopped; to continue: minivae train --resume {tmp_path}/run\n"
 
 
 def test_ctrl_c_before_the_first_step_is_130(monkeypatch):
@@ -820,7 +818,7 @@ def test_a_signal_in_the_last_evaluation_is_heeded(few_strokes, tmp_path, monkey
     costs = training.costs
 
     def interrupted(*given):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return costs(*given)
 
     run = tmp_path / "run"
@@ -833,7 +831,7 @@ def test_a_signal_in_the_last_evaluation_is_heeded(few_strokes, tmp_path, monkey
 
 
 def test_no_pickle_no_eval_no_shell():
-    for path in [*ROOT.glob("minivae/*.py"), *ROOT.glob("examples/*.py"), *ROOT.glob("b*/*.py")]:
+    for path in [*ROOT.glob("minivae/**/*.py"), *ROOT.glob("examples/*.py"), *ROOT.glob("b*/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)

@@ -1,13 +1,15 @@
-"""The identities on which everything rests, each side computed on its own."""
+"""The identities on which everything rests, with each side computed on its own."""
 
 import numpy as np
 import pytest
 import scipy.stats
 from quadrature import classes_of, log_joint, model, neg_log_p, normal, points
 
-from minivae.distributions import gaussian_kl_forward, reparameterize_backward
-from minivae.likelihood import importance_estimate, log_weights, neg_elbo
-from minivae.slopes import complex_step
+import minivae.vae
+from minivae.evidence import likelihood as estimates
+from minivae.gradcheck.slopes import complex_step
+
+pytestmark = pytest.mark.usefixtures("readable")
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_learned", "bernoulli"])
@@ -22,7 +24,7 @@ def test_E19_neg_elbo_is_minus_log_p_plus_the_kl_to_the_posterior(J, num_classes
     x = np.random.default_rng(2).random((1, 3))
     eps, weights = normal(J, {1: 900, 2: 350}[J])
     _, acts = vae.forward(np.repeat(x, len(eps), axis=0), eps)
-    bound = np.sum(weights * neg_elbo(vae, acts))
+    bound = np.sum(weights * minivae.vae.neg_elbo(vae, acts))
 
     z, weights = points(J, {1: 1300, 2: 400}[J])
     mu, var = vae.encode(x)
@@ -46,10 +48,10 @@ def test_more_importance_samples_make_a_tighter_bound(rng, num_classes):
     vae = model(num_classes)
     vae.parameters()["encoder.mu.b"][...] += 0.7  # a q that is not good
     x = np.random.default_rng(2).random((1, 3))
-    log_w = log_weights(vae, x, rng.standard_normal((1, 400_000, 1)))
+    log_w = estimates.log_weights(vae, x, rng.standard_normal((1, 400_000, 1)))
     means, errors = [], []
     for k in (1, 5, 50):
-        log_p = importance_estimate(log_w.reshape(-1, k))[0]
+        log_p = estimates.importance_estimate(log_w.reshape(-1, k))[0]
         means.append(np.mean(log_p))
         errors.append(np.std(log_p) / np.sqrt(len(log_p)))
     means.append(-neg_log_p(vae, x))
@@ -58,7 +60,7 @@ def test_more_importance_samples_make_a_tighter_bound(rng, num_classes):
     assert (np.diff(means) > 3 * np.hypot(errors[1:], errors[:-1])).all()
 
 
-def test_gradient_estimators_are_unbiased_and_one_has_far_less_variance(rng):
+def test_gradient_estimators_are_unbiased_and_one_has_far_less_variance(rng, ops):
     """The gradient of E_q[−log p(x|z)] with respect to mu and var: dz through the sample, and the
     score function, nll · ∂ log q / ∂(mu, var). Exact by the complex step through the quadrature.
     """
@@ -80,7 +82,7 @@ def test_gradient_estimators_are_unbiased_and_one_has_far_less_variance(rng):
     eps = rng.standard_normal((n, 1))
     z = mu + np.sqrt(var) * eps
     dz = complex_step(lambda t: nll(z + t))[:, None]  # every sample for itself
-    through_sample = reparameterize_backward(dz, np.full((n, 1), var), eps)
+    through_sample = ops.reparameterize_backward(dz, np.full((n, 1), var), eps)
     scores = [(z - mu) / var, ((z - mu) ** 2 / var - 1) / (2 * var)]
     by_score = [nll(z).real[:, None] * score for score in scores]
     for slope, pathwise, score in zip(exact, through_sample, by_score):
@@ -93,8 +95,8 @@ def test_gradient_estimators_are_unbiased_and_one_has_far_less_variance(rng):
 
 
 @pytest.mark.parametrize("mu, var", [(0.0, 1.0), (1.5, 0.3), (-0.2, 4.0)])
-def test_E9_gaussian_kl_is_the_mean_of_log_q_over_p(rng, mu, var):
+def test_E9_gaussian_kl_is_the_mean_of_log_q_over_p(rng, ops, mu, var):
     z = mu + np.sqrt(var) * rng.standard_normal(200_000)
     ratio = scipy.stats.norm.logpdf(z, mu, np.sqrt(var)) - scipy.stats.norm.logpdf(z)
-    kl = gaussian_kl_forward(np.array([[mu]]), np.array([[var]]))[0]
+    kl = ops.gaussian_kl_forward(np.array([[mu]]), np.array([[var]]))[0]
     assert abs(np.mean(ratio) - kl) <= 5 * np.std(ratio) / np.sqrt(len(z))

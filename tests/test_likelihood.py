@@ -9,17 +9,14 @@ import scipy.special
 import scipy.stats
 from quadrature import model, neg_log_p
 
+import minivae.vae
 from minivae import VAE, VAEConfig
 from minivae.errors import ConfigError, DataError
-from minivae.likelihood import (
-    Estimate,
-    estimate_log_p,
-    importance_estimate,
-    log_p_given_z,
-    log_weights,
-    neg_elbo,
-)
-from minivae.linear_gaussian import LinearGaussian, ppca
+from minivae.evidence import likelihood as estimates
+from minivae.evidence import linear_gaussian
+from minivae.evidence.likelihood import Estimate, estimate_log_p, log_p_given_z
+
+pytestmark = pytest.mark.usefixtures("readable")
 
 
 def test_the_classes_are_mixed_evenly(rng):
@@ -38,9 +35,10 @@ def test_E25_log_weights_are_ratios_of_densities(rng, num_classes):
     log_p_z = scipy.stats.norm.logpdf(z)[..., 0]
     log_q = scipy.stats.norm.logpdf(z, mu[:, None], np.sqrt(var)[:, None])[..., 0]
     given = np.stack([log_p_given_z(vae, np.tile(x[i], (7, 1)), z[i]) for i in range(2)])
-    np.testing.assert_allclose(log_weights(vae, x, eps), given + log_p_z - log_q, rtol=1e-12)
+    log_w = given + log_p_z - log_q
+    np.testing.assert_allclose(estimates.log_weights(vae, x, eps), log_w, rtol=1e-12)
     prior = np.stack([log_p_given_z(vae, np.tile(x[i], (7, 1)), eps[i]) for i in range(2)])
-    np.testing.assert_allclose(log_weights(vae, x, eps, "prior"), prior, rtol=1e-12)
+    np.testing.assert_allclose(estimates.log_weights(vae, x, eps, "prior"), prior, rtol=1e-12)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_learned", "bernoulli"])
@@ -60,7 +58,7 @@ def test_E25_E26_estimates_are_right_by_quadrature(likelihood, num_classes, prop
 def test_E26_importance_estimate_by_hand():
     w = np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [1.0, 0.0, 0.0]])
     with np.errstate(divide="ignore"):
-        log_p, standard_error, effective = importance_estimate(np.log(w) - 1000)
+        log_p, standard_error, effective = estimates.importance_estimate(np.log(w) - 1000)
     np.testing.assert_allclose(log_p, np.log([2, 5, 1 / 3]) - 1000, rtol=1e-13)
     np.testing.assert_allclose(effective, [36 / 14, 3, 1])
     relative = w.std(axis=1) / w.mean(axis=1) / np.sqrt(3)  # of the mean of three
@@ -68,12 +66,12 @@ def test_E26_importance_estimate_by_hand():
 
 
 def test_E26_equal_weights_have_no_error():
-    _, standard_error, effective = importance_estimate(np.log(np.full((3, 7), 0.1)) - 500)
+    _, standard_error, effective = estimates.importance_estimate(np.log(np.full((3, 7), 0.1)) - 500)
     np.testing.assert_allclose(standard_error, 0, atol=1e-7)
     np.testing.assert_allclose(effective, 7)
     for S in range(1, 50):
-        assert np.isfinite(importance_estimate(np.full((1, S), np.float32(0.3)))[1]).all()
-    assert importance_estimate(np.zeros((1, 3), np.float32))[0].dtype == np.float64
+        assert np.isfinite(estimates.importance_estimate(np.full((1, S), np.float32(0.3)))[1]).all()
+    assert estimates.importance_estimate(np.zeros((1, 3), np.float32))[0].dtype == np.float64
 
 
 def test_another_seed_draws_other_samples(rng):
@@ -84,7 +82,7 @@ def test_another_seed_draws_other_samples(rng):
 
 def test_E26_the_standard_error_is_that_of_the_estimate(rng):
     """Of 500 estimates, each by 200 log-normal weights: their own spread."""
-    log_p, standard_error, _ = importance_estimate(0.5 * rng.standard_normal((500, 200)))
+    log_p, standard_error, _ = estimates.importance_estimate(0.5 * rng.standard_normal((500, 200)))
     spread = np.std(log_p)
     assert abs(spread - np.median(standard_error)) < 5 * spread / np.sqrt(2 * 500)
     bias = np.median(standard_error) ** 2 / 2  # log p̂ is that much below log p on average
@@ -93,8 +91,8 @@ def test_E26_the_standard_error_is_that_of_the_estimate(rng):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_estimate_is_exact_on_the_linear_model(rng, dtype):
-    W, b, _ = ppca(rng.standard_normal((200, 4)) @ rng.standard_normal((4, 8)), 2)
-    linear = LinearGaussian(W, b, 0.4)
+    W, b, _ = linear_gaussian.ppca(rng.standard_normal((200, 4)) @ rng.standard_normal((4, 8)), 2)
+    linear = linear_gaussian.LinearGaussian(W, b, 0.4)
     vae = linear.to_vae()
     vae.parameters()["encoder.mu.b"][...] += 0.3  # q is no longer the posterior
     vae.parameters()["encoder.log_var.b"][...] += 0.5
@@ -149,7 +147,7 @@ def test_one_sample_is_the_elbo_and_a_lower_bound_only(rng):
     x = np.tile(rng.random((1, 3)), (20_000, 1))
     found = estimate_log_p(vae, x, samples=1)
     assert np.isnan(found.standard_error).all()
-    bound = neg_elbo(vae, vae.forward(x, rng.standard_normal((20_000, 1)))[1])
+    bound = minivae.vae.neg_elbo(vae, vae.forward(x, rng.standard_normal((20_000, 1)))[1])
     error = np.hypot(np.std(bound), np.std(found.log_p)) / np.sqrt(20_000)
     assert abs(found.mean + np.mean(bound)) < 5 * error
 
@@ -187,6 +185,6 @@ def test_the_autoencoder_s_loss_is_below_the_bound_that_pays():
     x = np.random.default_rng(2).random((500, 3))
     vae.parameters()["classifier.out.W"][...] *= 20  # a classifier that is sure of itself
     _, acts = vae.forward(x, np.random.default_rng(3).standard_normal((500, 1)))
-    paid = np.mean(neg_elbo(vae, acts) - acts.nll - acts.kl)
+    paid = np.mean(minivae.vae.neg_elbo(vae, acts) - acts.nll - acts.kl)
     assert 0.9 * np.log(3) < paid
-    assert np.isfinite(neg_elbo(vae, acts)).all()
+    assert np.isfinite(minivae.vae.neg_elbo(vae, acts)).all()

@@ -6,15 +6,17 @@ import scipy.stats
 
 from minivae import VAE, VAEConfig
 from minivae.errors import ConfigError, DataError
-from minivae.gradcheck import check_entries
-from minivae.likelihood import log_weights, neg_elbo
-from minivae.linear_gaussian import (
+from minivae.evidence import likelihood, linear_gaussian
+from minivae.evidence.linear_gaussian import (
     LinearGaussian,
     from_vae,
-    ppca,
     principal_axes,
     surviving_dimensions,
 )
+from minivae.gradcheck import check_entries
+from minivae.vae import neg_elbo
+
+pytestmark = pytest.mark.usefixtures("readable")
 
 
 def model(rng, J=2, D=5, var=0.3):
@@ -76,7 +78,7 @@ def test_E23_posterior_is_bayes_rule(rng):
 @pytest.mark.parametrize("var", [None, 0.3, 1.5])
 def test_E24_ppca_is_where_the_gradient_of_the_likelihood_is_zero(rng, var):
     x = normal_images(rng)
-    W, b, noise = ppca(x, 3, var)
+    W, b, noise = linear_gaussian.ppca(x, 3, var)
     assert var in (None, noise)
 
     def loss(theta):
@@ -109,7 +111,7 @@ def test_E24_a_dimension_below_the_noise_is_not_used(rng):
     values, vectors, mean = principal_axes(x)
     np.testing.assert_allclose(values, np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1])
     var = (values[2] + values[3]) / 2
-    W, b, _ = ppca(x, 5, var)
+    W, b, _ = linear_gaussian.ppca(x, 5, var)
     assert surviving_dimensions([2.0, 1.0], 1.0) == 1
     assert surviving_dimensions(values, var) == np.sum(np.any(W != 0, axis=1)) == 3
     np.testing.assert_allclose(b, x.mean(axis=0))
@@ -122,10 +124,10 @@ def test_a_vae_of_the_exact_posterior_has_the_bound_that_is_exact(rng):
     A linear decoder's nll is a square in eps, so that those 2 J points give its expectation.
     """
     x = normal_images(rng)[:9]
-    W, b, var = ppca(x, 3, 0.05)
+    W, b, var = linear_gaussian.ppca(x, 3, 0.05)
     linear = LinearGaussian(W, b, var)
     vae = linear.to_vae()
-    log_w = log_weights(vae, x, rng.standard_normal((9, 4, 3)))
+    log_w = likelihood.log_weights(vae, x, rng.standard_normal((9, 4, 3)))
     np.testing.assert_allclose(log_w, np.repeat(linear.log_p(x)[:, None], 4, axis=1), rtol=1e-12)
     points = np.sqrt(3) * np.concatenate([np.eye(3), -np.eye(3)])
     bounds = [neg_elbo(vae, vae.forward(x, np.tile(eps, (9, 1)))[1]) for eps in points]
@@ -151,7 +153,7 @@ def test_what_is_no_linear_gaussian_model_is_refused(rng):
         with pytest.raises(ConfigError, match="not orthogonal"):
             LinearGaussian(W, np.zeros(5), var).to_vae()
         x = scale * normal_images(rng)
-        assert from_vae(LinearGaussian(*ppca(x, 2)).to_vae()).W.shape == (2, 6)
+        assert from_vae(LinearGaussian(*linear_gaussian.ppca(x, 2)).to_vae()).W.shape == (2, 6)
     axes = np.linalg.qr(rng.standard_normal((300, 300)))[0]
     steep = np.geomspace(1, 1e-4, 200)[:, None] * axes[:200]
     assert LinearGaussian(steep, np.zeros(300), 1e-14).to_vae().config.latent_dim == 200
@@ -162,10 +164,11 @@ def test_what_is_no_linear_gaussian_model_is_refused(rng):
         with pytest.raises(ConfigError, match=f"var={var}"):
             LinearGaussian(np.eye(2), np.zeros(2), var)
     x = rng.standard_normal((9, 5))
-    assert ppca(x, 4)[0].shape == (4, 5) and ppca(x, 5, 0.1)[0].shape == (5, 5)
+    assert linear_gaussian.ppca(x, 4)[0].shape == (4, 5)
+    assert linear_gaussian.ppca(x, 5, 0.1)[0].shape == (5, 5)
     for J, var in ((0, None), (5, None), (6, 0.1), (2, 0), (2, np.nan)):
         with pytest.raises(ConfigError, match=f"latent_dim={J}, var={var}"):
-            ppca(x, J, var)
+            linear_gaussian.ppca(x, J, var)
     with pytest.raises(DataError, match=r"x is \(3, 4\)"):
         model(rng).log_p(rng.standard_normal((3, 4)))
 
@@ -176,9 +179,9 @@ def test_mnist_s_numbers(mnist):
     values, _, _ = principal_axes(train)
     dimensions = [surviving_dimensions(values, std**2) for std in (1, 0.5, 0.2, 0.1)]
     assert dimensions == [12, 39, 115, 251]
-    fixed = LinearGaussian(*ppca(train, 10, 0.25))
+    fixed = LinearGaussian(*linear_gaussian.ppca(train, 10, 0.25))
     assert -np.mean(fixed.log_p(train)) == pytest.approx(247.2, abs=0.05)
     assert -np.mean(fixed.log_p(test)) == pytest.approx(246.7, abs=0.05)
-    free = LinearGaussian(*ppca(train, 10))
+    free = LinearGaussian(*linear_gaussian.ppca(train, 10))
     assert free.var**0.5 == pytest.approx(0.187, abs=5e-4)
     assert np.mean(free.log_p(train)) == pytest.approx(182.1, abs=0.1)

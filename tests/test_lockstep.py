@@ -1,4 +1,4 @@
-"""`minivae lockstep`: the first number that differs is found, and named."""
+"""`minivae lockstep`: the first number that differs is found and named."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from conftest import refusal
 
 from minivae import VAE, VAEConfig, datasets, errors
 from minivae.cli import main
-from minivae.lockstep import drift, first_out
+from minivae.devices import find
+from minivae.study.lockstep import drift, first_out
 
 SMALL = VAEConfig(latent_dim=3, encoder_layers=(8,), decoder_layers=(8,), classifier_layers=(8,))
 IMAGES, LABELS, _ = datasets.strokes(60)
@@ -30,9 +31,23 @@ def test_every_value_every_gradient_and_every_weight_is_compared_in_the_order_of
     weights = list(vae.parameters())
     at_loss = names.index("loss")
     assert names[at_loss + 1 :] == [f"d {name}" for name in weights[::-1]] + weights
-    forward = ["encoder_h[1]", "mu", "var", "kl", "z", "probs", "ce", "mean", "nll"]
-    assert [name for name in names[:at_loss] if name in forward] == forward
+    assert names[:at_loss] == [
+        "x", "eps", "encoder[1]", "encoder_h", "mu", "log_var", "var", "kl", "z",
+        "classifier[1]", "classifier_h", "logits", "probs", "y", "ce", "code",
+        "decoder[1]", "decoder_h", "heads[0]", "mean", "sse", "nll", "cost",
+    ]  # fmt: skip
     assert 0 < max(each.max() for each in errors.values()) < 1e-3
+
+
+def test_an_array_with_several_names_is_listed_once():
+    """Without classes the code is z; a linear network's last value is its input."""
+    linear = VAEConfig(
+        latent_dim=3, encoder_layers=(), decoder_layers=(), num_classes=0, decoder_output="identity"
+    )
+    names = list(drift(*twins("float64", "float64", config=linear), IMAGES, None, 1, 20))
+    assert names[: names.index("loss")] == [
+        "x", "eps", "mu", "log_var", "var", "kl", "z", "mean", "sse", "nll", "cost"
+    ]  # fmt: skip
 
 
 def test_what_it_compares_is_a_training(rng):
@@ -76,21 +91,21 @@ def test_the_command_fails_at_the_first_number_beyond_the_tolerance(capsys):
     with pytest.raises(SystemExit) as stop:
         main([*OPTIONS, "--steps", "2", "--second", "cpu:float32", "--tolerance", "1e-12"])
     assert stop.value.code == 1
-    assert capsys.readouterr().out.splitlines()[-1].startswith("step 1: encoder_h[1] is the first")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("step 1: encoder[1] is the first")
 
 
 @pytest.mark.parametrize("machine", ["tpu:float64", "cpu", "cpu:float16", "auto:float32"])
 def test_what_is_no_device_or_dtype_is_refused(machine, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*OPTIONS, "--second", machine])
-    assert stop.value.code == 2 and "cpu or gpu, a colon" in capsys.readouterr().err
+    assert stop.value.code == 2 and "invalid choice" in capsys.readouterr().err
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_its_reason(monkeypatch, capsys):
     def prove():
         raise errors.DeviceError("no GPU: it is somewhere else")
 
-    monkeypatch.setattr("minivae.backend.prove", prove)
+    monkeypatch.setattr(find, "prove", prove)
     for options in (["lockstep", "--second", "gpu:float64"], ["train", "--device", "gpu"]):
         with pytest.raises(SystemExit) as stop:
             main(options)

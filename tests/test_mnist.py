@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minivae import VAE, datasets, fit
-from minivae.likelihood import estimate_log_p
-from minivae.linear_gaussian import LinearGaussian, from_vae, ppca
-from minivae.references import ARTICLE, BASELINES, PLAIN, REFERENCES
+from minivae import VAE, VAEConfig, datasets, fit
+from minivae.evidence.likelihood import estimate_log_p
+from minivae.evidence.linear_gaussian import LinearGaussian, from_vae, ppca
+from minivae.runs.references import ARTICLE, BASELINES, REFERENCES
 from minivae.training import evaluate, terms
 
 # What the article's model gives on the way, and the squared error that goes with its nll
@@ -67,7 +67,8 @@ def test_the_mean_of_three_seeds_is_the_reference(protocol, request):
 @pytest.mark.slow
 def test_a_linear_vae_comes_to_ppca_and_every_estimate_to_the_exact_value(mnist):
     (train, _), (test, _) = mnist
-    vae = VAE(replace(PLAIN, encoder_layers=(), decoder_layers=(), decoder_output="identity"))
+    linear = {"encoder_layers": (), "decoder_layers": (), "decoder_output": "identity"}
+    vae = VAE(VAEConfig(num_classes=0, **linear))
     # At 1e-3 to the end it stays 0.25 above, for Adam's steps do not shrink; half of that is q's.
     fit(vae, (train, None), epochs=15)
     fit(vae, (train, None), epochs=5, lr=1e-4, seed=1)

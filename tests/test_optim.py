@@ -1,8 +1,11 @@
-"""The optimisers against what their papers say."""
+"""The optimisers do what their papers say."""
 
 import numpy as np
+import pytest
 
 from minivae import SGD, Adam
+
+pytestmark = pytest.mark.usefixtures("readable")
 
 
 def test_E17_sgd_on_a_parabola():
@@ -31,6 +34,19 @@ def test_E18_adam_is_algorithm_1():
         adam.step(theta, given)
         assert np.array_equal(given, g)
         np.testing.assert_allclose(theta, published, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(adam.m, m, rtol=1e-12, atol=1e-18)
+        np.testing.assert_allclose(adam.v, v, rtol=1e-12)
+        assert adam.t == t
+
+
+def test_E18_adam_moments_are_the_mean_and_the_mean_square_of_the_gradient(rng):
+    """Kingma, Ba 2015, section 3: m̂ and v̂ estimate E[g] and E[g²]."""
+    theta = np.zeros(50_000)
+    adam = Adam(theta, beta1=0.99, beta2=0.99)
+    for _ in range(50):
+        adam.step(theta, 3 + 2 * rng.standard_normal(50_000))
+    m_hat, v_hat = (np.mean(x) / (1 - 0.99**50) for x in (adam.m, adam.v))
+    assert m_hat == pytest.approx(3, abs=0.01) and v_hat == pytest.approx(3**2 + 2**2, abs=0.05)
 
 
 def test_E18_adam_first_step_is_lr_whatever_the_gradient():

@@ -14,8 +14,9 @@ from derivatives import relative_error
 
 from minivae import VAE, Adam, VAEConfig
 from minivae.distributions import LIKELIHOODS
-from minivae.layers import ACTIVATION_PAIRS, OUTPUT_PAIRS
+from minivae.networks import ACTIVATIONS, OUTPUTS
 
+pytestmark = pytest.mark.usefixtures("readable")
 FILE = Path(__file__).parent / "reference.safetensors"
 TOLERANCE = 1e-12
 
@@ -57,9 +58,9 @@ def test_the_file_is_small():
 
 def test_the_file_has_every_choice():
     configs = CONFIGS.values()
-    assert {config.activation for config in configs} == set(ACTIVATION_PAIRS)
+    assert {config.activation for config in configs} == set(ACTIVATIONS)
     assert {config.likelihood for config in configs} == set(LIKELIHOODS)
-    assert {config.decoder_output for config in configs} == set(OUTPUT_PAIRS)
+    assert {config.decoder_output for config in configs} == set(OUTPUTS)
 
 
 @pytest.mark.parametrize("kind", ["start", "gradient", "end"])

@@ -1,55 +1,21 @@
-"""The whole model: its loss known another way, its gradient, its dtypes, its public face."""
+"""The whole model: its loss computed another way, its gradient, its dtypes, its functions."""
 
 import copy
 import dataclasses
+import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from models import MODELS, SMALL, case
 
-from minivae import VAE, Adam, VAEConfig, datasets, errors
-from minivae.gradcheck import check_direction, check_model, problem
+from minivae import VAE, Adam, VAEConfig, checks, datasets, errors, networks
+from minivae.gradcheck import check_direction, check_model, loss_and_gradient
+from minivae.vae import shapes
 
-SMALL = VAEConfig(
-    data_dim=6,
-    latent_dim=2,
-    encoder_layers=(5,),
-    decoder_layers=(4,),
-    activation="tanh",
-    num_classes=3,
-    classifier_layers=(3,),
-    classifier_weight=2.0,
-    beta=0.7,
-)
-MODELS = {
-    "article": {"activation": "sigmoid"},
-    "cut": {"label_gradient": False},
-    "plain": {"num_classes": 0},
-    "learned": {"likelihood": "gaussian_learned"},
-    "learned identity": {"likelihood": "gaussian_learned", "decoder_output": "identity"},
-    "bernoulli": {"likelihood": "bernoulli"},
-    "deep": {"encoder_layers": (5, 4), "decoder_layers": (4, 5, 3), "classifier_layers": (4, 3)},
-    "linear": {
-        "encoder_layers": (),
-        "decoder_layers": (),
-        "classifier_layers": (),
-        "decoder_output": "identity",
-    },
-    "relu": {"activation": "relu"},
-    "leaky relu": {"activation": "leaky_relu"},
-}
-
-
-def case(name="article", B=5, dtype="float64"):
-    """A small model with no zero among its weights, and a batch for it."""
-    config = dataclasses.replace(SMALL, **MODELS[name])
-    vae = VAE(config, seed=1, dtype=dtype)
-    rng = np.random.default_rng(2)
-    vae.theta += 0.3 * rng.standard_normal(vae.theta.shape).astype(dtype)
-    x = rng.random((B, config.data_dim)).astype(dtype)
-    eps = rng.standard_normal((B, config.latent_dim)).astype(dtype)
-    return vae, x, eps, np.arange(B) % 3 if config.num_classes else None
+pytestmark = pytest.mark.usefixtures("readable")
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -67,7 +33,7 @@ def test_E16_gradient_of_the_whole_model_at_full_size(likelihood):
     vae = VAE(VAEConfig(likelihood=likelihood))
     report = check_model(vae, images, labels, method="both")
     assert report.passed, f"\n{report}"
-    report = check_direction(*problem(vae, images, labels)[:3], method="both")
+    report = check_direction(*loss_and_gradient(vae, images, labels)[:3], method="both")
     assert report.passed, f"\n{report}"
 
 
@@ -155,17 +121,74 @@ def test_the_article_s_model_has_its_size():
     assert VAE().theta.shape == VAE().dtheta.shape == (encoder + classifier + decoder,)
 
 
-def test_no_labels_pay_nothing_for_the_class():
+def test_without_labels_the_class_costs_nothing():
     vae, x, eps, labels = case()
     loss, acts = vae.forward(x, eps)
     assert acts.ce is None
     np.testing.assert_allclose(loss, np.mean(acts.nll + 0.7 * acts.kl))
-    rows = datasets.one_hot(labels, (5, 3))
+    rows = checks.one_hot(labels, (5, 3))
     assert vae.forward(x, eps, labels)[0] == vae.forward(x, eps, rows)[0]
 
 
+def test_the_values_of_a_pass_are_kept_under_their_names():
+    vae, x, eps, labels = case("deep")
+    _, acts = vae.forward(x, eps, labels)
+    for name, widths in [("encoder", (6, 5, 5, 4, 4)), ("decoder", (5, 4, 4, 5, 5, 3, 3))]:
+        values = getattr(acts, name)
+        assert tuple(value.shape[1] for value in values) == widths
+        assert getattr(acts, f"{name}_h") is values[-1]
+    assert acts.encoder[0] is acts.classifier[0] is acts.x
+    assert acts.decoder[0] is acts.code
+    assert np.array_equal(acts.code, np.hstack([acts.z, acts.decoder_probs]))
+    np.testing.assert_array_equal(acts.cost, acts.nll + 0.7 * acts.kl + 2.0 * acts.ce)
+
+
+def test_without_hidden_layers_the_heads_read_the_input():
+    vae, x, eps, labels = case("linear")
+    _, acts = vae.forward(x, eps, labels)
+    assert acts.encoder_h is acts.x and acts.decoder_h is acts.code
+    assert len(acts.encoder) == len(acts.classifier) == len(acts.decoder) == 1
+
+
+def test_beta_can_be_given_to_forward_and_backward_uses_the_same_one():
+    vae, x, eps, labels = case()
+    other = copy.deepcopy(vae)
+    other.config = dataclasses.replace(vae.config, beta=3.0)
+    found = []
+    for model, given in ((vae, [3.0]), (other, []), (vae, []), (vae, [None])):
+        loss, acts = model.forward(x, eps, labels, *given)
+        model.backward(acts)
+        found.append((loss, acts.beta, model.dtheta.tolist()))
+    assert found[0] == found[1] != found[2] == found[3]
+    assert (found[0][1], found[2][1]) == (3.0, 0.7)
+
+
+def test_label_gradient_decides_only_about_the_classifier():
+    """Where it is cut, what the decoder reads counts as a constant."""
+    vae, x, eps, labels = case()
+    cut, *_ = case("cut")
+    vae = VAE(dataclasses.replace(cut.config, label_gradient=True), dtype="float64")
+    vae.theta[...] = cut.theta
+    for y in (labels, None):
+        for model in (vae, cut):
+            model.backward(model.forward(x, eps, y)[1])
+        for name, dW in cut.gradients().items():
+            same = np.array_equal(dW, vae.gradients()[name])
+            assert same == (not name.startswith("classifier")), name
+    assert not any(dW.any() for name, dW in cut.gradients().items() if "classifier" in name)
+
+
+def test_a_cut_gradient_stays_cut_where_it_is_not_finite():
+    cut, x, eps, labels = case("cut")
+    cut.parameters()["decoder.out.W"][...] = np.inf
+    with np.errstate(all="ignore"):
+        cut.backward(cut.forward(x, eps, labels)[1])
+    for name, dW in cut.gradients().items():
+        assert np.isfinite(dW).all() == name.startswith("classifier"), name
+
+
 class Watched(np.ndarray):
-    """An array that writes down the dtype of everything that is computed from it."""
+    """An array that records the dtype of everything that is computed from it."""
 
     seen: set = set()
 
@@ -200,7 +223,7 @@ def test_a_float32_step_stays_float32_in_every_intermediate(name):
     vae.backward(acts)
     theta = vae.theta.view(Watched)
     Adam(theta).step(theta, vae.dtheta.view(Watched))
-    assert isinstance(loss, Watched) and isinstance(acts.encoder_h[-1], Watched)
+    assert isinstance(loss, Watched) and isinstance(acts.encoder_h, Watched)
     assert Watched.seen - {"bool"} == {"float32"}
     assert np.isfinite(vae.theta).all()
 
@@ -251,12 +274,71 @@ def test_every_dtype_starts_from_the_same_weights():
     assert np.array_equal(single.theta, double.theta)
 
 
-def test_copies_have_their_own_memory():
-    vae, *_ = case()
-    for twin in (vae.astype("float64"), vae.to("cpu")):
-        assert np.array_equal(twin.theta, vae.theta)
-        twin.theta += 1
-        assert not np.array_equal(twin.theta, vae.theta)
+@pytest.mark.parametrize(
+    "seed, options, digest",
+    [
+        (0, {}, "079a5c67571a80e8"),
+        (
+            0,
+            {
+                "encoder_layers": (20, 10),
+                "decoder_layers": (10, 20),
+                "classifier_layers": (15, 5),
+                "likelihood": "gaussian_learned",
+            },
+            "29f510b313da0e82",
+        ),
+        (7, {"encoder_layers": (), "decoder_layers": (), "num_classes": 0}, "4d5f55b4bbd334da"),
+    ],
+)
+def test_a_seed_gives_the_same_weights_in_every_version(seed, options, digest):
+    """The beginning of the SHA-256 of theta; the numbers are those of version 0.1."""
+    theta = VAE(VAEConfig(**options), seed=seed).theta
+    assert hashlib.sha256(theta.astype("<f4").tobytes()).hexdigest().startswith(digest)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_are_those_of_the_model(name):
+    vae, *_ = case(name)
+    found = shapes(vae.config)
+    assert list(found.items()) == [(key, W.shape) for key, W in vae.parameters().items()]
+
+
+def test_shapes_of_a_model_that_is_too_large_to_make():
+    config = VAEConfig(encoder_layers=(10**9, 10**9))
+    tracemalloc.start()
+    found = shapes(config)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found["encoder.1.W"] == (10**9, 10**9) and peak < 1 << 20
+
+
+class OfItsOwn(VAE):
+    """Its __init__ has other arguments than VAE's."""
+
+    def __init__(self, width):
+        super().__init__(dataclasses.replace(SMALL, latent_dim=width), seed=1, dtype="float64")
+        self.width = width
+
+
+@pytest.mark.parametrize("make", [lambda: case()[0], lambda: OfItsOwn(4)], ids=["VAE", "subclass"])
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda vae: vae.to("cpu"), lambda vae: vae.astype("complex128")],
+    ids=["deepcopy", "to", "astype"],
+)
+def test_a_copy_has_the_same_weights_in_its_own_memory_and_draws_none(make, copied, monkeypatch):
+    vae = make()
+    monkeypatch.setattr(networks, "glorot_uniform", None)
+    twin = copied(vae)
+    assert type(twin) is type(vae) and getattr(twin, "width", 4) == 4
+    assert np.array_equal(twin.theta, vae.theta) and twin.dtheta.dtype == twin.dtype
+    twin.theta += 1
+    assert not np.array_equal(twin.theta, vae.theta)
+    for name, W in twin.parameters().items():
+        assert np.array_equal(W, vae.parameters()[name] + 1)
+        assert np.shares_memory(W, twin.theta)
+        assert np.shares_memory(twin.gradients()[name], twin.dtheta)
 
 
 def test_backward_changes_nothing_but_dtheta():
@@ -321,6 +403,7 @@ def test_sample():
         ("activation", ["relu"]),
         ("likelihood", "poisson"),
         ("decoder_output", "softmax"),
+        ("bound", "iwae"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused_by_the_field_s_name(field, value):
@@ -365,15 +448,10 @@ def test_what_does_not_fit_is_refused():
     for dtype in ("float16", "foo", int):
         with pytest.raises(errors.ConfigError, match="dtype="):
             VAE(SMALL, dtype=dtype)
+        with pytest.raises(errors.ConfigError, match="dtype="):
+            vae.astype(dtype)
+    for beta in (-1, "x", np.ones(5)):
+        with pytest.raises(errors.ConfigError, match="beta="):
+            vae.forward(x, eps, labels, beta=beta)
     with pytest.raises(errors.ConfigError, match="no classifier"):
         plain.classify(x)
-
-
-def test_a_deep_copy_has_weights_of_its_own():
-    vae = VAE(SMALL)
-    twin = copy.deepcopy(vae)
-    twin.theta += 1
-    assert np.array_equal(twin.theta, vae.theta + 1)
-    for name, W in twin.parameters().items():
-        assert np.array_equal(W, vae.parameters()[name] + 1)
-        assert np.shares_memory(twin.gradients()[name], twin.dtheta)
