@@ -24,8 +24,10 @@ import peers
 import timer
 
 from minivae import VAE, Adam
-from minivae.backend import get, put
-from minivae.datasets import load, minibatches, one_hot
+from minivae.checks import one_hot
+from minivae.datasets import load
+from minivae.devices.memory import get, put
+from minivae.training import minibatches
 
 BATCH = 100
 STATUS = Path("/proc/self/status")

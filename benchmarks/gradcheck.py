@@ -3,22 +3,22 @@
     python benchmarks/gradcheck.py [--rounds 3] [--quick] [--out FOLDER]
 
 The article's model at several hidden widths, 4 images, in float64, by the complex step. A random
-direction takes one call of the loss for any number of parameters; 50 entries a tensor take 50 calls
-a tensor; all entries take one each, so that time grows with the square of the number of parameters:
-that is done only for small models, of images of 8 × 8 pixels. Beside them, one forward and backward
-in float64. Every check has to pass before it is timed.
+direction takes one call of the loss for any number of parameters; 50 entries per tensor take 50
+calls per tensor; all entries take one call each, so that the time grows with the square of the
+number of parameters. The last is done only for small models, of images of 8 × 8 pixels. One forward
+and backward in float64 is timed for comparison. Every check has to pass before it is timed.
 """
 
 import peers
 import timer
 
 from minivae import VAE, VAEConfig
-from minivae.gradcheck import check_direction, check_entries, problem
+from minivae.gradcheck import check_direction, check_entries, loss_and_gradient
 
 IMAGES, ENTRIES = 4, 50
 SMALL = [(64, 4), (64, 16), (64, 64)]  # pixels, hidden width
 LARGE = [(784, 16), (784, 64), (784, 256), (784, 1024)]
-HEADER = ["parameters", "model", "forward + backward", "direction", "50 a tensor", "all entries"]
+HEADER = ["parameters", "model", "forward + backward", "direction", "50 per tensor", "all entries"]
 
 
 def measure(data_dim, width, every, options):
@@ -29,7 +29,7 @@ def measure(data_dim, width, every, options):
     vae = VAE(config, dtype="float64")
     x, eps, labels = peers.random_batch(config, IMAGES)
     x, eps = x.astype("float64"), eps.astype("float64")
-    loss, theta, dtheta, names = problem(vae, x, labels)
+    loss, theta, dtheta, names = loss_and_gradient(vae, x, labels)
 
     def gradient():
         _, acts = vae.forward(x, eps, labels)

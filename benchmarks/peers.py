@@ -9,15 +9,20 @@ missed, or fills memory, only there.
 import importlib.util
 import math
 import os
+import sys
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+import minivae
 from minivae import Adam
-from minivae.backend import get, keep_memory, put, synchronize
-from minivae.datasets import one_hot
+from minivae.checks import one_hot
+from minivae.devices.find import synchronize
+from minivae.devices.memory import get, put
 
 LR = 1e-3
 NAMES = {"torch": "PyTorch", "jax": "JAX"}
@@ -96,12 +101,36 @@ def verify_weights(weights, exact):
         assert not wrong, f"{name}: {wrong} of {W.size} weights differ after a step"
 
 
-def minivae_arm(vae, batch):
-    keep_memory()  # as fit does; of the whole process, so that every arm has it
+def another(checkout):
+    """The package minivae of another checkout, imported beside this one under another name."""
+    folder = Path(checkout, "minivae")
+    if not (folder / "__init__.py").is_file():
+        raise SystemExit(f"{checkout} has no package minivae")
+    spec = importlib.util.spec_from_file_location(
+        "minivae_of_another_checkout",
+        folder / "__init__.py",
+        submodule_search_locations=[str(folder)],
+    )
+    package = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return package
+
+
+def same_model(vae, package):
+    """The model, made by another checkout's package. It may have fewer options."""
+    options = asdict(vae.config)
+    config = {field.name: options[field.name] for field in fields(package.VAEConfig)}
+    other = package.VAE(package.VAEConfig(**config), dtype=vae.dtype, device=vae.device)
+    other.theta[...] = vae.theta
+    return other
+
+
+def minivae_arm(vae, batch, package=minivae):
+    """package: that of vae."""
     x, eps = put(batch.x, vae.device), put(batch.eps, vae.device)
     y = rows_of_labels(vae.config, batch.labels)
     y = y if y is None else put(y, vae.device)
-    adam = Adam(vae.theta, lr=LR)
+    adam = package.Adam(vae.theta, lr=LR)
 
     def step():
         loss, acts = vae.forward(x, eps, y)

@@ -18,7 +18,9 @@ import peers
 import timer
 from matplotlib.figure import Figure
 
-from minivae import VAE, VAEConfig, backend
+from minivae import VAE, VAEConfig
+from minivae.devices.find import synchronize
+from minivae.devices.memory import freed_memory_kept, put
 from minivae.plots import BLUE, ORANGE
 
 WIDTH, BATCH = 128, 256
@@ -32,14 +34,14 @@ STYLES = {"cpu": ("o-", BLUE, "CPU"), "gpu": ("s--", ORANGE, "GPU")}
 def product_rate(device, side, tries=5):
     """Flops a second of the best of several square products."""
     rng = np.random.default_rng(0)
-    a, b = (backend.put(rng.random((side, side), dtype=np.float32), device) for _ in range(2))
+    a, b = (put(rng.random((side, side), dtype=np.float32), device) for _ in range(2))
     out = np.matmul(a, b)
     best = np.inf
     for _ in range(tries):
-        backend.synchronize(device)
+        synchronize(device)
         start = time.perf_counter()
         np.matmul(a, b, out=out)
-        backend.synchronize(device)
+        synchronize(device)
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best
 
@@ -54,11 +56,12 @@ def measure(width, B, found, options):
         arm = peers.minivae_arm(vae.to("gpu"), batch)
         peers.verify(arm.step(), arm.weights(), vae, batch)
     arms = {device: peers.minivae_arm(vae.to(device), batch) for device in found}
-    seconds = timer.time_arms(
-        {device: arm.step for device, arm in arms.items()},
-        options,
-        {device: arm.synchronize for device, arm in arms.items()},
-    )
+    with freed_memory_kept():  # as in fit
+        seconds = timer.time_arms(
+            {device: arm.step for device, arm in arms.items()},
+            options,
+            {device: arm.synchronize for device, arm in arms.items()},
+        )
     _, flops = peers.matrix_products(vae, 1)
     return {
         device: {

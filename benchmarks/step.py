@@ -1,6 +1,7 @@
 """One training step, minivae beside PyTorch, JAX and the matrix products alone.
 
     python benchmarks/step.py [--rounds 15] [--devices cpu,gpu] [--quick] [--out FOLDER]
+                              [--against CHECKOUT]
 
 Forward, backward and Adam on a fixed batch, with fixed noise, that lie on the device. Three
 problems: the article's model, with its classifier, at batch 100; 784-500-500-20, tanh, Bernoulli,
@@ -8,7 +9,8 @@ without classes, at 128 and at 4,096. Arms, on each device: minivae; PyTorch eag
 (on a GPU in its mode "reduce-overhead"), both with PyTorch's fused Adam; JAX, the whole step in one
 jit; and the step's matrix products with nothing between them. The first step of each is held to
 minivae in float64, loss and every weight, before the time is taken. An arm that cannot be had is
-left out by name. pip install ".[bench]" brings the peers.
+left out by name. pip install ".[bench]" brings the peers. --against: the folder of another checkout
+of minivae, whose step is measured beside this one's, instead of the peers'.
 """
 
 import sys
@@ -18,6 +20,7 @@ import peers
 import timer
 
 from minivae import VAE, VAEConfig
+from minivae.devices.memory import freed_memory_kept
 
 
 def deep(width, latent_dim):
@@ -80,6 +83,18 @@ def arms_on(device, vae, batch, quick, left_out):
     return arms
 
 
+def arms_of_checkouts(device, vae, batch, package):
+    """{name: Arm} of this checkout and of another one, whose package is given."""
+    ours, theirs = vae.to(device), peers.same_model(vae.to(device), package)
+    arms = {
+        f"minivae, {device}": peers.minivae_arm(ours, batch),
+        f"the other checkout, {device}": peers.minivae_arm(theirs, batch, package),
+    }
+    for arm in arms.values():
+        peers.verify(arm.step(), arm.weights(), vae, batch)
+    return arms
+
+
 def measure(config, B, found, options, left_out):
     vae = VAE(config)
     batch = peers.random_batch(config, B)
@@ -87,12 +102,16 @@ def measure(config, B, found, options, left_out):
     if "torch" in sys.modules:  # forget what was compiled for the problem before
         sys.modules["torch"].compiler.reset()
     for device in found:
-        arms |= arms_on(device, vae, batch, options.quick, left_out)
-    seconds = timer.time_arms(
-        {name: arm.step for name, arm in arms.items()},
-        options,
-        {name: arm.synchronize for name, arm in arms.items()},
-    )
+        if options.against:
+            arms |= arms_of_checkouts(device, vae, batch, options.against)
+        else:
+            arms |= arms_on(device, vae, batch, options.quick, left_out)
+    with freed_memory_kept():  # as in fit; it holds for the whole process, so for every arm
+        seconds = timer.time_arms(
+            {name: arm.step for name, arm in arms.items()},
+            options,
+            {name: arm.synchronize for name, arm in arms.items()},
+        )
     results = {}
     for name, values in seconds.items():
         device = name.rpartition(", ")[2]
@@ -118,6 +137,9 @@ def measure(config, B, found, options, left_out):
 def main():
     options = timer.parser(__doc__, rounds=15)
     timer.add_devices(options)
+    options.add_argument(
+        "--against", type=peers.another, metavar="CHECKOUT", help="only this and that checkout"
+    )
     options = timer.parse(options)
     left_out, results = {}, {}
     found = timer.devices(options, left_out)
@@ -133,7 +155,8 @@ def main():
         if ratio:
             print("\nminivae, gpu / cpu: {} ({})".format(*timer.spread(ratio, digits=4)))
     print()
-    timer.report(options, "step", found, results, left_out)
+    script = "step-against" if options.against else "step"
+    timer.report(options, script, found, results, left_out)
 
 
 if __name__ == "__main__":

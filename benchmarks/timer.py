@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import minivae
-from minivae import backend
+from minivae.devices import find, ops
 from minivae.errors import MinivaeError
 
 PAUSE = 0.3  # seconds; OpenMP's threads spin for up to 0.2
@@ -56,13 +56,13 @@ def devices(options, left_out):
     """The devices to measure; one that was named and is not there is an error, with its reason."""
     if options.devices:
         try:
-            found = list(dict.fromkeys(map(backend.find, options.devices.split(","))))
+            found = list(dict.fromkeys(map(find.find, options.devices.split(","))))
         except MinivaeError as error:
             raise SystemExit(str(error)) from None
     else:
-        found = ["cpu"] if backend.fault() else ["cpu", "gpu"]
-        if backend.fault():
-            left_out["minivae, gpu"] = backend.fault()
+        found = ["cpu"] if find.fault() else ["cpu", "gpu"]
+        if find.fault():
+            left_out["minivae, gpu"] = find.fault()
     if "gpu" in found:
         os.environ["CUPY_TF32"] = "0"  # read at CuPy's first product
     return found
@@ -200,7 +200,8 @@ def describe(measured):
     return {
         "cpu": cpu_name(),
         "cores": cores(),
-        "devices": {device: backend.describe(device) for device in measured},
+        "devices": {device: find.describe(device) for device in measured},
+        "functions": {device: ops.pick(device).name for device in measured},
         "blas": blas(),
         "versions": versions,
         "products": products,
@@ -213,6 +214,8 @@ def lines(machine):
     """The machine in a few lines of text."""
     said = [f"{machine['cpu']}, {machine['cores']} cores; {machine['date']}"]
     said += [text for device, text in machine["devices"].items() if device != "cpu"]
+    functions = [f"{name}.py ({device})" for device, name in machine["functions"].items()]
+    said.append(f"minivae's functions: {', '.join(functions)}")
     said.append(", ".join(f"{name} {version}" for name, version in machine["versions"].items()))
     for library in machine["blas"]:
         about = f"BLAS: {library['library']} {library['version']}"

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image  # matplotlib stands on it
+from PIL import Image  # installed with matplotlib
 
 ROOT = Path(__file__).parent.parent
 RUNS = {  # the options of a run, and of which of its figures

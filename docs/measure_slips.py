@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from minivae import SGD, VAE, Adam, VAEConfig, datasets, fit
-from minivae.datasets import minibatches, one_hot
+from minivae.checks import one_hot
+from minivae.devices import ops
 from minivae.distributions import bernoulli_nll_backward, bernoulli_nll_forward
+from minivae.evidence.likelihood import estimate_log_p, log_p_given_z
+from minivae.evidence.linear_gaussian import LinearGaussian, from_vae, ppca
 from minivae.layers import sigmoid_forward
-from minivae.likelihood import estimate_log_p, log_p_given_z
-from minivae.linear_gaussian import LinearGaussian, from_vae, ppca
-from minivae.training import evaluate, terms
+from minivae.training import evaluate, minibatches, terms
 
 PAGE = Path(__file__).parent / "slips.md"
 # With this σ −log p(x|z) is the squared error and a constant: the loss of many tutorials.
@@ -45,11 +46,11 @@ class Data:
         """Squared error + KL, trained."""
         return self.trained(SQUARED_ERROR)
 
-    def trained(self, config, optimiser=Adam, lr=1e-3, change=None):
-        """A model of the config, trained without a check on the way."""
-        vae = VAE(config)
-        if change:
-            change(vae.ops)
+    def trained(self, config, optimiser=Adam, lr=1e-3, **functions):
+        """A model of the config, trained without a check on the way. functions: by name, what the
+        model calls instead of its own functions."""
+        with ops.replaced(**functions):
+            vae = VAE(config)
         step = optimiser(vae.theta, lr=lr).step
         rng = np.random.default_rng(0)
         images = self.train[0]
@@ -68,16 +69,21 @@ def of_mnist(train, test):
 
 
 # %% The latent loss without its logarithm
-def kl_without_log(ops):
-    ops.gaussian_kl_forward = lambda mu, var: 0.5 * np.sum(mu * mu + var, axis=1)
-    ops.gaussian_kl_backward = lambda dkl, mu, var: (
-        dkl.reshape(-1, 1) * mu,
-        dkl.reshape(-1, 1) * 0.5 * np.ones_like(var),
-    )
+def kl_without_log_forward(mu, var):
+    return 0.5 * np.sum(mu * mu + var, axis=1)
+
+
+def kl_without_log_backward(dkl, mu, var):
+    dkl = dkl.reshape(-1, 1)
+    return dkl * mu, dkl * 0.5 * np.ones_like(var)
 
 
 def latent_loss(data):
-    wrong = data.trained(SQUARED_ERROR, change=kl_without_log)
+    wrong = data.trained(
+        SQUARED_ERROR,
+        gaussian_kl_forward=kl_without_log_forward,
+        gaussian_kl_backward=kl_without_log_backward,
+    )
     for name, vae in (("with the KL", data.right), ("with ½ Σ (μ² + σ²)", wrong)):
         yield f"median σ {name}", np.median(np.sqrt(vae.encode(data.test[0])[1]))
         yield f"nearest digit {name}", nearest(vae.sample(1000), data.test[0])

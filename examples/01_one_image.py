@@ -16,36 +16,37 @@ from matplotlib.figure import Figure
 from story import QUICK, Numbers, load, save
 
 from minivae import Adam, plots
-from minivae.distributions import squared_error_backward, squared_error_forward
-from minivae.layers import ACTIVATION_PAIRS
-from minivae.mlp import MLP
-from minivae.parameters import glorot_uniform, views
+from minivae.devices.ops import pick
+from minivae.networks import dense, size, views
 
 STEPS = 1000 if QUICK else 3000
 SHOWN = (0, 3, 10, 30, 100, 1000)  # the steps after which the picture is kept
 all_images, labels = load(train=20)[0]
 images = all_images[[0, np.argmax(labels != labels[0])]]  # two digits
+ops = pick()  # the functions of layers.py and distributions.py for the CPU
 
 
 # %% The decoder: 10 numbers, 128 hidden units, 784 pixels, each layer with a sigmoid
 def learn(x):
     """Images x (B, D), all from ones -> squared error an image after each step, pictures."""
-    decoder = MLP("decoder", (10, 128, 784), ACTIVATION_PAIRS["sigmoid"])
-    theta = glorot_uniform(decoder.shapes, seed=0)
+    decoder = dense("decoder", (10, 128, 784), "sigmoid", ops, input_gradient=False)
+    theta = np.zeros(size(decoder.shapes), np.float32)
     dtheta = np.zeros_like(theta)
     params, grads = views(theta, decoder.shapes), views(dtheta, decoder.shapes)
+    decoder.init(np.random.default_rng(0), params)
     adam = Adam(theta, lr=1e-2)
     ones = np.ones((len(x), 10), np.float32)
     errors, pictures = [], []
     for step in range(STEPS + 1):
-        h = decoder.forward(ones, params)
-        sse = squared_error_forward(x, h[-1])  # (B,)
+        values = decoder.forward(ones, params)  # the input, and what each layer makes of it
+        decoded = values[-1]  # (B, D)
+        sse = ops.squared_error_forward(x, decoded)  # (B,)
         errors.append(np.mean(sse))
         if step in SHOWN:
-            pictures.append(h[-1][0])
+            pictures.append(decoded[0])
         dsse = np.full_like(sse, 1 / len(x))
-        dpicture = squared_error_backward(dsse, x, h[-1])
-        decoder.backward(dpicture, h, params, grads, input_gradient=False)
+        ddecoded = ops.squared_error_backward(dsse, x, decoded)
+        decoder.backward(ddecoded, values, params, grads)
         adam.step(theta, dtheta)
     return errors, pictures
 
@@ -53,7 +54,7 @@ def learn(x):
 one, one_pictures = learn(images[:1])
 two, two_pictures = learn(images)
 mean_image = np.mean(images, axis=0, keepdims=True)
-least = np.mean(squared_error_forward(images, mean_image))
+least = np.mean(ops.squared_error_forward(images, mean_image))
 
 # %% The numbers; seeds give 181 to 184, 0.0005 to 0.0072, 1.0000 to 1.0003
 numbers = Numbers()

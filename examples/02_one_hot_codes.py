@@ -16,15 +16,14 @@ from matplotlib.figure import Figure
 from story import QUICK, Numbers, load, save
 
 from minivae import Adam, plots
-from minivae.distributions import squared_error_backward, squared_error_forward
-from minivae.layers import ACTIVATION_PAIRS
-from minivae.mlp import MLP
-from minivae.parameters import glorot_uniform, views
+from minivae.devices.ops import pick
+from minivae.networks import dense, size, views
 
 N, STEPS = (20, 800) if QUICK else (100, 2000)
 H = 128  # hidden units
 COUNTS = [N // 4, N // 2, N, 2 * N, 3 * N, 4 * N]  # of images
 images = load(train=COUNTS[-1])[0][0]
+ops = pick()  # the functions of layers.py and distributions.py for the CPU
 
 
 # %% Learn images x (M, D) by heart, each from its code
@@ -32,20 +31,21 @@ def learn(x):
     """-> squared error an image, the least that N codes allow, pictures, first layer's size."""
     which = np.arange(len(x)) % N
     codes = np.eye(N, dtype=np.float32)[which]  # (M, N)
-    decoder = MLP("decoder", (N, H, 784), ACTIVATION_PAIRS["sigmoid"])
-    theta = glorot_uniform(decoder.shapes, seed=0)
+    decoder = dense("decoder", (N, H, 784), "sigmoid", ops, input_gradient=False)
+    theta = np.zeros(size(decoder.shapes), np.float32)
     dtheta = np.zeros_like(theta)
     params, grads = views(theta, decoder.shapes), views(dtheta, decoder.shapes)
+    decoder.init(np.random.default_rng(0), params)
     adam = Adam(theta, lr=1e-2)
     dsse = np.full(len(x), 1 / len(x), np.float32)
     for _ in range(STEPS):
-        h = decoder.forward(codes, params)
-        dpicture = squared_error_backward(dsse, x, h[-1])
-        decoder.backward(dpicture, h, params, grads, input_gradient=False)
+        values = decoder.forward(codes, params)  # the input, and what each layer makes of it
+        ddecoded = ops.squared_error_backward(dsse, x, values[-1])
+        decoder.backward(ddecoded, values, params, grads)
         adam.step(theta, dtheta)
     decoded = decoder.forward(codes, params)[-1]
     means = np.stack([np.mean(x[which == k], axis=0) for k in which])
-    error, least = (np.mean(squared_error_forward(x, y)) for y in (decoded, means))
+    error, least = (np.mean(ops.squared_error_forward(x, y)) for y in (decoded, means))
     return error, least, decoded, params["decoder.0.W"].size
 
 

@@ -17,32 +17,34 @@ from matplotlib.figure import Figure
 from story import QUICK, Numbers, load, save
 
 from minivae import Adam, plots
-from minivae.distributions import squared_error_backward, squared_error_forward
-from minivae.layers import ACTIVATION_PAIRS
-from minivae.mlp import MLP, Linear
-from minivae.parameters import glorot_uniform, views
+from minivae.devices.ops import pick
+from minivae.networks import Linear, Network, dense, size, views
 
 N, EPOCHS = (200, 400) if QUICK else (500, 600)
 B, J, H = 100, 10, 128  # images a batch, numbers in a code, hidden units
 (images, labels), (test_images, _) = load(train=N, test=1000)
 rng = np.random.default_rng(0)
-SIGMOID = ACTIVATION_PAIRS["sigmoid"]
+ops = pick()  # the functions of layers.py and distributions.py for the CPU
 
 
 # %% One decoder, codes of two kinds
 def learn(codes=None):
     """From these codes (N, J), or from an encoder's -> the functions encode and decode."""
-    encoder, code_head = MLP("encoder", (784, H), SIGMOID), Linear("encoder.out", H, J)
-    decoder = MLP("decoder", (J, H, 784), SIGMOID)
-    shapes = encoder.shapes | code_head.shapes | decoder.shapes
-    theta = glorot_uniform(shapes, seed=0)
+    encoder = dense("encoder", (784, H), "sigmoid", ops, input_gradient=False)
+    encoder = Network([*encoder.layers, Linear("encoder.1", H, J, ops)])  # any numbers: no sigmoid
+    decoder = dense("decoder", (J, H, 784), "sigmoid", ops)
+    shapes = encoder.shapes | decoder.shapes
+    theta = np.zeros(size(shapes), np.float32)
     dtheta = np.zeros_like(theta)
     params, grads = views(theta, shapes), views(dtheta, shapes)
+    weights = np.random.default_rng(0)
+    encoder.init(weights, params)
+    decoder.init(weights, params)
     adam = Adam(theta, lr=1e-2)
     dsse = np.full(B, 1 / B, np.float32)
 
     def encode(x):
-        return code_head.forward(encoder.forward(x, params)[-1], params)
+        return encoder.forward(x, params)[-1]
 
     def decode(z):
         return decoder.forward(z, params)[-1]
@@ -51,22 +53,21 @@ def learn(codes=None):
         for rows in rng.permutation(N).reshape(-1, B):
             x = images[rows]
             if codes is None:
-                encoder_h = encoder.forward(x, params)
-                z = code_head.forward(encoder_h[-1], params)
+                encoded = encoder.forward(x, params)  # x, and what each layer makes of it
+                z = encoded[-1]
             else:
                 z = codes[rows]
-            decoder_h = decoder.forward(z, params)
-            dpicture = squared_error_backward(dsse, x, decoder_h[-1])
-            dz = decoder.backward(dpicture, decoder_h, params, grads)
+            decoded = decoder.forward(z, params)
+            dmean = ops.squared_error_backward(dsse, x, decoded[-1])
+            dz = decoder.backward(dmean, decoded, params, grads)
             if codes is None:
-                dh = code_head.backward(dz, encoder_h[-1], params, grads)
-                encoder.backward(dh, encoder_h, params, grads, input_gradient=False)
+                encoder.backward(dz, encoded, params, grads)
             adam.step(theta, dtheta)
     return encode, decode
 
 
 def error(x, decoded):
-    return np.mean(squared_error_forward(x, decoded))
+    return np.mean(ops.squared_error_forward(x, decoded))
 
 
 def neighbours(codes):
@@ -85,7 +86,6 @@ new_codes = 3 * rng.standard_normal((len(test_images), J), dtype=np.float32)
 _, decode_random = learn(random_codes)
 encode, decode = learn()
 codes = encode(images)
-
 new = {"random codes": decode_random(new_codes), "encoder's codes": decode(encode(test_images))}
 
 

@@ -20,55 +20,50 @@ from matplotlib.figure import Figure
 from story import QUICK, Numbers, load, save
 
 from minivae import Adam, plots
-from minivae.distributions import squared_error_backward, squared_error_forward
-from minivae.layers import ACTIVATION_PAIRS
-from minivae.mlp import MLP, Linear
-from minivae.parameters import glorot_uniform, views
+from minivae.devices.ops import pick
+from minivae.networks import Linear, Network, dense, size, views
 
 N, EPOCHS = (5_000, 20) if QUICK else (None, 20)
 B, J, H = 100, 10, 128  # images a batch, numbers in a code, hidden units
-SIGMOID = ACTIVATION_PAIRS["sigmoid"]
 (images, _), (test_images, _) = load(train=N, test=1_000)
+ops = pick()  # the functions of layers.py and distributions.py for the CPU
 
 # %% Two networks; a code may be any number: no sigmoid after the encoder's last layer
-encoder = MLP("encoder", (784, H), SIGMOID)
-code_head = Linear("encoder.out", H, J)
-decoder = MLP("decoder", (J, H, 784), SIGMOID)
-shapes = encoder.shapes | code_head.shapes | decoder.shapes
-theta = glorot_uniform(shapes, seed=0)
+encoder = dense("encoder", (784, H), "sigmoid", ops, input_gradient=False)
+encoder = Network([*encoder.layers, Linear("encoder.1", H, J, ops)])
+decoder = dense("decoder", (J, H, 784), "sigmoid", ops)
+shapes = encoder.shapes | decoder.shapes
+theta = np.zeros(size(shapes), np.float32)
 dtheta = np.zeros_like(theta)
 params, grads = views(theta, shapes), views(dtheta, shapes)
+rng = np.random.default_rng(0)
+encoder.init(rng, params)
+decoder.init(rng, params)
 
-
-def encode(x):
-    return code_head.forward(encoder.forward(x, params)[-1], params)
-
-
-# %% Training: forward, and the same lines upside down
+# %% Training: forward, and the same lines in reverse order
 adam = Adam(theta, lr=3e-3)
 rng = np.random.default_rng(0)
 dsse = np.full(B, 1 / B, np.float32)
 for _ in range(EPOCHS):
     for rows in rng.permutation(len(images)).reshape(-1, B):
         x = images[rows]
-        encoder_h = encoder.forward(x, params)
-        z = code_head.forward(encoder_h[-1], params)  # (B, J)
-        decoder_h = decoder.forward(z, params)
-        dpicture = squared_error_backward(dsse, x, decoder_h[-1])
-        dz = decoder.backward(dpicture, decoder_h, params, grads)
-        dh = code_head.backward(dz, encoder_h[-1], params, grads)
-        encoder.backward(dh, encoder_h, params, grads, input_gradient=False)
+        encoded = encoder.forward(x, params)  # x, and what each layer makes of it
+        z = encoded[-1]  # (B, J)
+        decoded = decoder.forward(z, params)
+        dmean = ops.squared_error_backward(dsse, x, decoded[-1])
+        dz = decoder.backward(dmean, decoded, params, grads)
+        encoder.backward(dz, encoded, params, grads)
         adam.step(theta, dtheta)
 
-codes = encode(test_images)
+codes = encoder.forward(test_images, params)[-1]
 decoded = decoder.forward(codes, params)[-1]
-error = np.mean(squared_error_forward(test_images, decoded))
+error = np.mean(ops.squared_error_forward(test_images, decoded))
 
 # %% The best that ten numbers can do through straight lines: principal components
 mean_image = np.mean(images, axis=0)
 _, axes = np.linalg.eigh(np.cov(images, rowvar=False))  # columns, by rising variance
 inside = (test_images - mean_image) @ axes[:, -J:] @ axes[:, -J:].T + mean_image
-linear_error = np.mean(squared_error_forward(test_images, inside))
+linear_error = np.mean(ops.squared_error_forward(test_images, inside))
 
 # %% Save the codes and the decoder, read both, and decode again
 with TemporaryDirectory() as folder:

@@ -18,8 +18,8 @@ import numpy as np
 from story import PROTOCOL, QUICK, Numbers, load, save
 
 import minivae
-from minivae.datasets import minibatches
 from minivae.plots import digit_grid, new_ax
+from minivae.training import minibatches
 
 numbers = Numbers()
 (images, _), (test, _) = load(10_000 if QUICK else None, 2000 if QUICK else None)

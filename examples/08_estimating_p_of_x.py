@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from story import QUICK, Numbers, load, save
 
-from minivae.likelihood import importance_estimate, log_weights
-from minivae.linear_gaussian import LinearGaussian, ppca
+from minivae.evidence.likelihood import importance_estimate, log_weights
+from minivae.evidence.linear_gaussian import LinearGaussian, ppca
 from minivae.plots import BLUE, ORANGE
 
 STD, J = 0.5, 10  # σ of p(x|z), latent dimensions

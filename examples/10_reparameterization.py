@@ -60,9 +60,10 @@ params, grads = vae.parameters(), vae.gradients()
 def slope(acts):
     """dz (n, J) of each row's own nll: the lines of VAE.backward from the loss to z."""
     ones = np.ones_like(acts.nll)
-    heads = vae.likelihood.backward(ones, acts.x, acts.mean, acts.decoder_var, *acts.heads)
-    dh = vae.decoder_heads[0].backward(heads[0], acts.decoder_h[-1], params, grads)
-    return vae.decoder.backward(dh, acts.decoder_h, params, grads)
+    [head], [out] = vae.decoder_heads, acts.heads
+    [dout] = vae.likelihood.backward(ones, acts.x, acts.mean, acts.decoder_var, out)
+    dh = head.backward(dout, acts.decoder_h, out, params, grads)
+    return vae.decoder.backward(dh, acts.decoder, params, grads)
 
 
 # %% Three estimators of it. The one image stands in n rows, each with its own noise

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from story import QUICK, Numbers, load, save
 
 from minivae import VAE, VAEConfig, fit, plots
-from minivae.runs import first_of_each
+from minivae.runs.figures import first_of_each
 from minivae.training import evaluate
 
 SEED = 0

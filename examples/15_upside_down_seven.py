@@ -25,7 +25,7 @@ from story import QUICK, Numbers, load, save
 
 from minivae import VAE, Adam, VAEConfig, fit, plots
 from minivae.distributions import gaussian_nll_forward
-from minivae.likelihood import estimate_log_p
+from minivae.evidence.likelihood import estimate_log_p
 
 SEED = 0
 RARE = 10 if QUICK else 20  # one in so many is turned
@@ -57,16 +57,17 @@ fit(vae, (images, None), seed=SEED, **SCHEDULE)
 def explain(x, steps=100, lr=0.02):
     """The code z (n, J) from which x (n, D) is decoded best, near the encoder's."""
     params, grads = vae.parameters(), vae.gradients()
+    [head] = vae.decoder_heads
     z = np.array(vae.encode(x)[0])
     adam = Adam(z.reshape(-1), lr=lr)
     for _ in range(steps):
-        h = vae.decoder.forward(z, params)
-        [head] = vae.decoder_heads
-        out = head.forward(h[-1], params)
+        values = vae.decoder.forward(z, params)
+        h = values[-1]
+        out = head.forward(h, params)
         mean, var, _, nll = vae.likelihood.forward(x, out)
         [dout] = vae.likelihood.backward(np.ones_like(nll), x, mean, var, out)
-        dh = head.backward(dout, h[-1], params, grads)
-        dz = vae.decoder.backward(dh, h, params, grads)
+        dh = head.backward(dout, h, out, params, grads)
+        dz = vae.decoder.backward(dh, values, params, grads)
         adam.step(z.reshape(-1), dz.reshape(-1))
     return z
 

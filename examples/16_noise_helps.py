@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from story import QUICK, Numbers, load, save
 
 from minivae import VAE, Adam, VAEConfig, fit, plots
-from minivae.datasets import minibatches
-from minivae.runs import first_of_each
+from minivae.runs.figures import first_of_each
+from minivae.training import minibatches
 
 SEED = 0
 LATENT = 20

@@ -33,7 +33,7 @@ print("mu", acts.mu.shape, "z", acts.z.shape, "mean of p(x|z)", acts.mean.shape)
 print(f"loss {loss:.2f} = nll {acts.nll.mean():.2f} + KL {acts.kl.mean():.2f} "
       f"+ 10 · cross-entropy {acts.ce.mean():.2f} nats an image")
 
-# %% Backward: the same lines upside down. They fill one vector, with a view for each weight.
+# %% Backward: the same lines in reverse order. They fill one vector, with a view for each weight.
 vae.backward(acts)
 print("∂loss/∂θ", vae.dtheta.shape, "of which for mu:", vae.gradients()["encoder.mu.W"].shape)
 
